@@ -1,0 +1,59 @@
+"""One line of a forget set or a dataset, as callers write it.
+
+An example is a prompt with its completion, or a plain text. Prompt and completion are joined exactly as written:
+nothing is inserted between them, so a completion that starts with a space must say so. Paraphrases are probes:
+they measure what is left and are never trained on.
+
+Every text here may be personal data. Validation errors therefore never repeat the input.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+TEXT_CHARACTERS = 1_000_000
+LABEL_CHARACTERS = 500
+PHRASINGS = 64
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_CHARACTERS)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_CHARACTERS)]
+
+_QUIET = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class PhrasingRecord(BaseModel):
+    """The same fact asked in other words. Used to measure, never to train."""
+
+    model_config = _QUIET
+
+    prompt: Text
+    completion: Text
+
+
+class ExampleRecord(BaseModel):
+    """Exactly one of `prompt` + `completion`, or `text`."""
+
+    model_config = _QUIET
+
+    prompt: Text | None = None
+    completion: Text | None = None
+    text: Text | None = None
+    subject: Label | None = Field(
+        default=None, description="Whom the example is about; groups items in statistics."
+    )
+    id: Label | None = Field(default=None, description="The caller's own name for this line.")
+    paraphrases: tuple[PhrasingRecord, ...] = Field(default=(), max_length=PHRASINGS)
+    wrong: tuple[Text, ...] = Field(
+        default=(), max_length=PHRASINGS, description="Plausible false completions."
+    )
+    sensitive: tuple[Label, ...] = Field(
+        default=(), max_length=PHRASINGS, description="Spans that must never be produced, whatever else is."
+    )
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Self:
+        if self.text is not None and (self.prompt is not None or self.completion is not None):
+            raise ValueError("give either text, or prompt and completion, not both")
+        if self.text is None and (self.prompt is None or self.completion is None):
+            raise ValueError("give prompt and completion together, or text alone")
+        return self

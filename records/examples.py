@@ -1,8 +1,8 @@
 """One line of a forget set or a dataset, as callers write it.
 
-An example is a prompt with its completion, or a plain text. Prompt and completion are joined exactly as written:
-nothing is inserted between them, so a completion that starts with a space must say so. Paraphrases are probes:
-they measure what is left and are never trained on.
+An example is a prompt with its completion, or a plain text. Prompt and completion are joined exactly as
+written: nothing is inserted between them, so a completion that starts with a space must say so.
+Paraphrases are probes: they measure what is left and are never trained on.
 
 Every text here may be personal data. Validation errors therefore never repeat the input.
 """

@@ -1,4 +1,5 @@
-"""The parameters of each unlearning method: names, bounds, units, defaults, and the order of stronger attempts.
+"""The parameters of each unlearning method: names, bounds, units, defaults, and the order of stronger
+attempts.
 
 Methods themselves take plain keyword numbers and know nothing of this file; a test compares the two.
 """
@@ -18,7 +19,8 @@ class MethodName(StrEnum):
 class TrainingParameters(BaseModel):
     """What the one training loop reads, whichever method runs in it.
 
-    The only base class of this file: the wire format is flat, and twelve fields repeated per method would drift.
+    The only base class of this file: the wire format is flat, and twelve fields repeated per method would
+    drift.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,7 +71,10 @@ class UndialParameters(TrainingParameters):
 
     target: Literal["gamma", "floor"] = Field(
         default="gamma",
-        description="gamma: subtract `strength` from the label's logit (the paper). floor: cut its probability to `floor`.",
+        description=(
+            "gamma: subtract `strength` from the label's logit (the paper). floor: cut its "
+            "probability to `floor`."
+        ),
     )
     strength: float = Field(
         default=10.0, ge=0.0, le=100.0, description="γ, in logits; read when target is gamma."
@@ -107,19 +112,26 @@ METHOD_CARDS: dict[str, MethodCard] = {
         name=MethodName.UNDIAL,
         title="UnDIAL: self-distillation with adjusted logits",
         paper="Dong et al., NAACL 2025, arXiv:2402.10052",
-        equation="L = -(1/N) Σ_n Σ_v q(v) log p(v), q = softmax(z_teacher - γ·onehot(label)) over labelled tokens",
+        equation=(
+            "L = -(1/N) Σ_n Σ_v q(v) log p(v), q = softmax(z_teacher - γ·onehot(label)) over labelled tokens"
+        ),
         needs=(
             "forget set",
             "retain dataset (recommended; without one neighbours are damaged)",
             "teacher: cached",
         ),
-        cost="3 forward units per forget and retain batch, one teacher forward per example, one head matmul more",
+        cost=(
+            "3 forward units per forget and retain batch, one teacher forward per example, one "
+            "head matmul more"
+        ),
     )
 }
 
 
 def parse_parameters(method: str, given: Mapping[str, Any]) -> UndialParameters:
-    """Defaults filled in and bounds checked. KeyError for an unknown method, ValidationError for a bad value."""
+    """Defaults filled in and bounds checked. KeyError for an unknown method, ValidationError for a bad
+    value.
+    """
     return PARAMETERS[method].model_validate(dict(given))
 
 
@@ -134,10 +146,12 @@ class Attempt:
 
 
 def escalate(parameters: UndialParameters, attempt: int, failure: Failure = "forgetting") -> Attempt:
-    """The parameters of attempt 1, 2, 3…, each derived from the ones first given, never from a failed attempt.
+    """The parameters of attempt 1, 2, 3…, each derived from the ones first given, never from a failed
+    attempt.
 
-    `failure` is what the last attempt missed. Too little forgotten: first the floor target, which fits every token
-    whatever its probability, then larger steps. Too much damage elsewhere: smaller steps and a heavier retain term.
+    `failure` is what the last attempt missed. Too little forgotten: first the floor target, which fits
+    every token whatever its probability, then larger steps. Too much damage elsewhere: smaller steps and
+    a heavier retain term.
     """
     if attempt < 1:
         raise ValueError(f"attempt must be 1 or more, not {attempt}")
@@ -172,7 +186,8 @@ def _gentler(parameters: UndialParameters, attempt: int) -> Attempt:
         "retain_kind": "distill" if parameters.retain_kind == "none" else parameters.retain_kind,
     }
     why = (
-        f"other examples were damaged: step size {changes['learning_rate']:g}, up to {changes['epochs']} epochs, "
+        f"other examples were damaged: step size {changes['learning_rate']:g}, up to "
+        f"{changes['epochs']} epochs, "
         f"retain weight {changes['retain_weight']:g} ({changes['retain_kind']})"
     )
     return Attempt(_changed(parameters, changes), why)

@@ -1,8 +1,9 @@
 """The thresholds a verdict is taken under, frozen into a request when it is accepted.
 
-A margin comes in pairs: up to `accept` it passes, beyond `reject` the candidate is thrown away, between them a
-person looks. Rates and probabilities are fractions, not per cent. The defaults follow the published spread of
-extraction strength and of paired utility loss; a tenant may change them before submitting, never after.
+A margin comes in pairs: up to `accept` it passes, beyond `reject` the candidate is thrown away, between
+them a person looks. Rates and probabilities are fractions, not per cent. The defaults follow the
+published spread of extraction strength and of paired utility loss; a tenant may change them before
+submitting, never after.
 """
 
 import hashlib

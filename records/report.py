@@ -1,7 +1,8 @@
 """The numbers measured for one candidate, as they are stored and served.
 
-A report compares two LLMs item by item: the base version (`before`) and the candidate (`after`). It holds ordinals
-and counts, never a prompt, an answer, a subject or a caller's id: item 3 of the forget set is the caller's third row.
+A report compares two LLMs item by item: the base version (`before`) and the candidate (`after`). It holds
+ordinals and counts, never a prompt, an answer, a subject or a caller's id: item 3 of the forget set is
+the caller's third row.
 """
 
 from enum import StrEnum
@@ -47,7 +48,9 @@ class Estimate(BaseModel):
 
 
 class Paired(BaseModel):
-    """One metric on the same items under both LLMs; `change` is after - before, interval of the paired differences."""
+    """One metric on the same items under both LLMs; `change` is after - before, interval of the paired
+    differences.
+    """
 
     model_config = _FROZEN
 
@@ -57,7 +60,9 @@ class Paired(BaseModel):
 
 
 class ItemNumbers(BaseModel):
-    """What one LLM does with one item. Nats per token for `nll`; extraction is None where nothing was generated."""
+    """What one LLM does with one item. Nats per token for `nll`; extraction is None where nothing was
+    generated.
+    """
 
     model_config = _FROZEN
 
@@ -93,7 +98,9 @@ class Group(BaseModel):
 
 
 class Residual(BaseModel):
-    """(forget_after - control_after) / (forget_before - control_before): 1 untouched, 0 as if never trained."""
+    """(forget_after - control_after) / (forget_before - control_before): 1 untouched, 0 as if never
+    trained.
+    """
 
     model_config = _FROZEN
 
@@ -174,6 +181,8 @@ class Verdict(BaseModel):
 
     @property
     def failure(self) -> Literal["forgetting", "utility"]:
-        """The side the next attempt should mend: forgetting first, since a leak is what nobody may publish."""
+        """The side the next attempt should mend: forgetting first, since a leak is what nobody may
+        publish.
+        """
         rejected = {check.side for check in self.checks if check.outcome == "reject"}
         return "utility" if rejected == {"utility"} else "forgetting"

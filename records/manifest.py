@@ -1,8 +1,9 @@
 """The list of files that is a version: sorted entries, one canonical JSON, one digest.
 
-A manifest is content-addressed like every other blob: its digest is the SHA-256 of its canonical JSON (RFC 8785), so
-two people who hold the same files compute the same digest. Everything that is hashed or signed in Lethe goes through
-`canonical_json`, and a manifest that is not canonical is refused: one meaning has one sequence of bytes.
+A manifest is content-addressed like every other blob: its digest is the SHA-256 of its canonical JSON (RFC
+8785), so two people who hold the same files compute the same digest. Everything that is hashed or signed in
+Lethe goes through `canonical_json`, and a manifest that is not canonical is refused: one meaning has one
+sequence of bytes.
 """
 
 import hashlib
@@ -41,7 +42,8 @@ def sha256_digest(data: bytes) -> str:
 
 
 def digest_hex(digest: str) -> str:
-    """The 64 hex characters of a digest string; DigestInvalid unless it is exactly `sha256:<64 lower-case hex>`.
+    """The 64 hex characters of a digest string; DigestInvalid unless it is exactly `sha256:<64 lower-case
+    hex>`.
 
     Every path in the store is made of what this returns, so nothing else can reach the file system.
     """
@@ -53,8 +55,9 @@ def digest_hex(digest: str) -> str:
 def canonical_json(value: Any) -> bytes:
     """RFC 8785: sorted keys, no spaces, shortest numbers, UTF-8.
 
-    Takes dict (str keys), list, tuple, str, int, finite float, bool and None. ValueError, without the value in its
-    text, for anything that has no canonical form: NaN, infinity, an integer beyond 2^53 - 1, a lone surrogate.
+    Takes dict (str keys), list, tuple, str, int, finite float, bool and None. ValueError, without the value
+    in its text, for anything that has no canonical form: NaN, infinity, an integer beyond 2^53 - 1, a lone
+    surrogate.
     """
     try:
         return _canonical(value).encode()
@@ -130,7 +133,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Files in path order (order of code points). Build it with `manifest` or `Manifest.from_json`, which check it."""
+    """Files in path order (order of code points). Build it with `manifest` or `Manifest.from_json`, which
+    check it.
+    """
 
     entries: tuple[Entry, ...]
 
@@ -141,7 +146,9 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> "Manifest":
-        """Read the canonical bytes back; ManifestInvalid for anything that `to_json` would not have written."""
+        """Read the canonical bytes back; ManifestInvalid for anything that `to_json` would not have
+        written.
+        """
         try:
             document = json.loads(data)
             found = manifest(Entry(f["path"], f["digest"], f["size_bytes"]) for f in document["files"])
@@ -174,7 +181,9 @@ class Manifest:
 
 
 def manifest(entries: Iterable[Entry]) -> Manifest:
-    """A manifest of checked, sorted entries; ManifestInvalid names the entry (by number) and what is wrong with it."""
+    """A manifest of checked, sorted entries; ManifestInvalid names the entry (by number) and what is wrong
+    with it.
+    """
     listed = list(entries)
     for number, entry in enumerate(listed):
         _check_entry(entry, f"files[{number}]")
@@ -203,8 +212,8 @@ def _check_entry(entry: Entry, where: str) -> None:
 def path_problem(path: str) -> str | None:
     """Why this may not be a file's path in a version, as the end of a sentence, or None if it may.
 
-    The rules keep one path one file on every client: nothing absolute, no way up, no drive letters, no characters
-    that are invisible or that another file system spells differently.
+    The rules keep one path one file on every client: nothing absolute, no way up, no drive letters, no
+    characters that are invisible or that another file system spells differently.
     """
     if not path or len(path.encode("utf-8", "replace")) > 1024:
         return "must be 1 to 1024 bytes long."
@@ -223,7 +232,9 @@ def path_problem(path: str) -> str | None:
 
 
 def manifest_of_folder(folder: Path) -> Manifest:
-    """Hash every file under the folder. ManifestInvalid for a link or anything else that is not a plain file."""
+    """Hash every file under the folder. ManifestInvalid for a link or anything else that is not a plain
+    file.
+    """
     entries = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):

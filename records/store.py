@@ -1,8 +1,9 @@
 """Where bytes live: immutable blobs, named by their SHA-256, never overwritten.
 
-A blob is written to a temporary file on the same file system, synced, and only then linked under its digest; the
-folder is synced after that. A crash at any point leaves a temporary file to sweep, never a blob with missing bytes.
-Reading checks the digest again: a byte that changed on the disk is found before its blob is handed out to the end.
+A blob is written to a temporary file on the same file system, synced, and only then linked under its
+digest; the folder is synced after that. A crash at any point leaves a temporary file to sweep, never a blob
+with missing bytes. Reading checks the digest again: a byte that changed on the disk is found before its
+blob is handed out to the end.
 
 Layout under the root:  blobs/sha256/ab/<64 hex>   tmp/<random>   lock
 """
@@ -61,7 +62,9 @@ class Usage:
 
 
 class BlobWriter(Protocol):
-    """Takes a stream. `blob` may be read once the `with` block of `Store.writer` has ended without an error."""
+    """Takes a stream. `blob` may be read once the `with` block of `Store.writer` has ended without an
+    error.
+    """
 
     def write(self, data: bytes, /) -> int: ...
     @property
@@ -71,8 +74,9 @@ class BlobWriter(Protocol):
 class Store(Protocol):
     """Content-addressed blobs. Every digest is `sha256:<64 hex>`; DigestInvalid otherwise.
 
-    When a `put` or a `writer` block returns, the bytes are durable and visible. Putting what is there already is a
-    success. BlobMissing where a blob must exist, CorruptBlob where its bytes do not match, StoreFull for a full disk.
+    When a `put` or a `writer` block returns, the bytes are durable and visible. Putting what is there
+    already is a success. BlobMissing where a blob must exist, CorruptBlob where its bytes do not match,
+    StoreFull for a full disk.
     """
 
     def put_bytes(self, data: bytes) -> Blob: ...
@@ -108,7 +112,9 @@ class FolderStore:
         return sink.blob
 
     def put_file(self, path: Path) -> Blob:
-        """Copy a file in. The digest is of the bytes written, so a source that changes meanwhile does no harm."""
+        """Copy a file in. The digest is of the bytes written, so a source that changes meanwhile does no
+        harm.
+        """
         with path.open("rb") as source, self.writer() as sink:
             while chunk := source.read(CHUNK_BYTES):
                 sink.write(chunk)
@@ -157,7 +163,9 @@ class FolderStore:
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:
-        """Shared while a blob is linked, exclusive while one is deleted, so that no put returns a blob just gone."""
+        """Shared while a blob is linked, exclusive while one is deleted, so that no put returns a blob just
+        gone.
+        """
         descriptor = os.open(self.root / "lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(descriptor, how)
@@ -166,7 +174,8 @@ class FolderStore:
             os.close(descriptor)
 
     def open(self, digest: str) -> BinaryIO:
-        """A stream that is hashed as it is read: CorruptBlob is raised in place of the last bytes if they differ.
+        """A stream that is hashed as it is read: CorruptBlob is raised in place of the last bytes if they
+        differ.
 
         What was read before the end is not yet proven. Act on it only once the stream is exhausted.
         """
@@ -211,10 +220,11 @@ class FolderStore:
         return self._place(digest).is_file()
 
     def materialise(self, manifest: Manifest, folder: Path) -> None:
-        """Lay a version's files out under `folder`, all or nothing, each verified; hard links where that is possible.
+        """Lay a version's files out under `folder`, all or nothing, each verified; hard links where that is
+        possible.
 
-        The folder must be absent or empty, else FileExistsError. Its files share their bytes with the store: read
-        them, never write into them.
+        The folder must be absent or empty, else FileExistsError. Its files share their bytes with the
+        store: read them, never write into them.
         """
         if folder.exists() and any(folder.iterdir()):
             raise FileExistsError(

@@ -1,0 +1,91 @@
+"""Engines and transactions. The only place that commits.
+
+    database = Database(make_engine(url), signer)
+    with database.transaction() as session: ...    # commits at the end, rolls back on any exception
+    with database.reading() as session: ...        # never writes
+
+A transaction that recorded audit events appends them to the Merkle log as its very last act and signs the new tree
+head with it. So every committed state has a signed head, and the log's lock is always taken last (no deadlock).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+
+from records import audit
+from records.signing import LogSigner
+
+READS_ONLY = "lethe_reads_only"
+
+
+class database_seconds(sa.sql.functions.GenericFunction[float]):  # noqa: N801 - a SQL function, named as one
+    """Seconds since the epoch by the database's own clock: leases never compare two machines' clocks."""
+
+    type = sa.Float()
+    inherit_cache = True
+
+
+@compiles(database_seconds, "sqlite")
+def _sqlite_seconds(_element: object, _compiler: object, **_: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(database_seconds, "postgresql")
+def _postgres_seconds(_element: object, _compiler: object, **_: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+
+
+def make_engine(url: str, pool_size: int = 40) -> sa.Engine:
+    """One engine a process. SQLite gets WAL, full sync, foreign keys, and transactions that take the write lock up
+    front (a later upgrade would fail with SQLITE_BUSY, which no time-out helps)."""
+    if not url.startswith("sqlite"):
+        return sa.create_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True)
+    engine = sa.create_engine(url, connect_args={"timeout": 30.0, "check_same_thread": False})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # pysqlite's own BEGIN is off: _begin_sqlite says which kind we want
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    reads_only = connection.get_execution_options().get(READS_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+
+class Database:
+    """An engine and the key that signs the audit log's head."""
+
+    def __init__(self, engine: sa.Engine, signer: LogSigner) -> None:
+        self.engine = engine
+        self.signer = signer
+        self._reader = engine.execution_options(**{READS_ONLY: True})
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """One short unit of work; commits at the end, after appending its audit events and signing the head."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+            session.flush()
+            audit.append_pending(session, self.signer)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A consistent read. Anything written here is rolled back."""
+        with Session(self._reader, expire_on_commit=False) as session:
+            try:
+                yield session
+            finally:
+                session.rollback()
+
+    def dispose(self) -> None:
+        self.engine.dispose()

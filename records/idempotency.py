@@ -1,0 +1,57 @@
+"""Idempotency keys of creating POSTs: the same key and body get the stored answer, another body is refused.
+
+The stored answer is inserted in the transaction that creates, so there is never one without the other; two racing
+calls meet at the primary key.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from records.errors import Invalid
+from records.rows import IdempotencyRow
+
+
+class KeyReused(Invalid):
+    """The Idempotency-Key was used before with another body."""
+
+    code = "idempotency_key_reused"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A stored HTTP answer. It holds no personal data: creating calls answer with ids and states."""
+
+    status: int
+    location: str | None
+    body: dict[str, Any]
+
+
+def fingerprint(method: str, path: str, body: bytes) -> bytes:
+    """What makes two calls the same: method, path and body bytes."""
+    return hashlib.sha256(b"\n".join([method.encode(), path.encode(), body])).digest()
+
+
+def stored(session: Session, api_key_id: str, key: str, calls_fingerprint: bytes) -> Answer | None:
+    """The answer given before. Raises KeyReused when the body differs."""
+    row = session.get(IdempotencyRow, (api_key_id, key))
+    if row is None:
+        return None
+    if row.fingerprint != calls_fingerprint:
+        raise KeyReused("This Idempotency-Key was used with another body. Send a new key, or the first body again.")
+    return Answer(row.status, row.location, row.body)
+
+
+def keep(session: Session, api_key_id: str, key: str, calls_fingerprint: bytes, answer: Answer) -> None:
+    """Store the answer beside what it created."""
+    row = IdempotencyRow(
+        api_key_id=api_key_id,
+        key=key,
+        fingerprint=calls_fingerprint,
+        status=answer.status,
+        location=answer.location,
+        body=answer.body,
+    )
+    session.add(row)

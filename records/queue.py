@@ -1,0 +1,55 @@
+"""The Celery app: one task, whose message is a model id. It is a hint; the rows decide what is done.
+
+Early ack, no prefetch, no result backend: Celery's own redelivery never matters, because a job is held by a lease in
+the database and the sweeper repeats hints (see docs/decisions).
+"""
+
+from typing import Any
+
+from celery import Celery
+
+from records.outbox import HINT
+from records.settings import QueueSettings
+
+ADVANCE = "lethe.advance"
+
+
+def make_queue(settings: QueueSettings) -> Celery:
+    """A Celery app for the broker in `settings`. Nothing connects until a message is sent or a worker starts."""
+    url = settings.broker_url.get_secret_value()
+    app = Celery("lethe", broker=url, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=url.startswith("redis"),
+        task_serializer="json",
+        accept_content=["json"],
+        task_default_queue=settings.queue_name,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options=_transport_options(url),
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        task_publish_retry_policy={"max_retries": 2, "interval_start": 0.1},
+    )
+    return app
+
+
+def send_hint(app: Celery, topic: str, body: dict[str, Any]) -> None:
+    """Send one outbox message. Raises kombu's OperationalError when the broker is away."""
+    if topic != HINT:
+        raise ValueError(f"no queue for outbox topic {topic!r}")
+    app.send_task(ADVANCE, args=[body["model_id"]])
+
+
+def _transport_options(url: str) -> dict[str, Any]:
+    if url.startswith("memory"):
+        return {"polling_interval": 0.05}
+    return {
+        "visibility_timeout": 3600,
+        "socket_timeout": 30,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+        "global_keyprefix": "lethe:",
+    }

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ CHUNK_BYTES = 1 << 20
 LARGEST_EXACT_INTEGER = 2**53 - 1
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_REPR_FLOAT = re.compile(r"(\d+)(?:\.(\d+))?(?:e([+-]\d+))?")
 
 
 class ManifestInvalid(LetheError):
@@ -42,8 +42,7 @@ def sha256_digest(data: bytes) -> str:
 
 
 def digest_hex(digest: str) -> str:
-    """The 64 hex characters of a digest string; DigestInvalid unless it is exactly `sha256:<64 lower-case
-    hex>`.
+    """The 64 hex characters of a digest string; DigestInvalid unless it is `sha256:<64 lower-case hex>`.
 
     Every path in the store is made of what this returns, so nothing else can reach the file system.
     """
@@ -84,11 +83,7 @@ def _canonical_object(value: Mapping[Any, Any]) -> str:
         raise ValueError("A JSON object has a key that is not a string.")
     # RFC 8785 §3.2.3 sorts by UTF-16 code units, which is not code-point order beyond the basic plane.
     keys = sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
-    return (
-        "{"
-        + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{_canonical(value[key])}" for key in keys)
-        + "}"
-    )
+    return "{" + ",".join(f"{_canonical(key)}:{_canonical(value[key])}" for key in keys) + "}"
 
 
 def _canonical_number(value: float) -> str:
@@ -105,13 +100,10 @@ def _canonical_number(value: float) -> str:
 
 def _shortest(value: float) -> str:
     """ECMAScript's Number::toString: Python's repr has the same digits and other rules for the exponent."""
-    match = _REPR_FLOAT.fullmatch(repr(value))
-    assert match is not None  # repr of a positive finite float
-    whole, fraction, exponent = match[1], match[2] or "", int(match[3] or 0)
-    digits = (whole + fraction).lstrip("0")
-    # value = 0.<digits> * 10^point
-    point = len(whole) + exponent - (len(whole + fraction) - len(digits))
-    digits = digits.rstrip("0")
+    shown = Decimal(repr(value)).as_tuple()
+    all_digits = "".join(map(str, shown.digits))
+    point = len(all_digits) + int(shown.exponent)  # value = 0.<digits> * 10^point
+    digits = all_digits.rstrip("0")
     if len(digits) <= point <= 21:
         return digits.ljust(point, "0")
     if 0 < point <= 21:
@@ -133,9 +125,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Files in path order (order of code points). Build it with `manifest` or `Manifest.from_json`, which
-    check it.
-    """
+    """Files in path order (code points). Build it with `manifest` or `Manifest.from_json`, which check it."""
 
     entries: tuple[Entry, ...]
 

@@ -1,8 +1,9 @@
 """Signatures that anybody can check with tools that are not ours.
 
 Three formats, two kinds of key. The log's head is a C2SP signed note (https://c2sp.org/signed-note and
-tlog-checkpoint) under an Ed25519 key. Statements about a version travel as DSSE envelopes in a sigstore bundle:
-Ed25519 for the attestation, ECDSA P-256 for the OpenSSF model signature, whose verifiers know no Ed25519.
+tlog-checkpoint) under an Ed25519 key. Statements about a version travel as DSSE envelopes in a sigstore
+bundle: Ed25519 for the attestation, ECDSA P-256 for the OpenSSF model signature, whose verifiers know no
+Ed25519.
 
 Reading is strict: what verifies is byte for byte what the signer wrote, so no byte can be changed unnoticed.
 """
@@ -11,7 +12,7 @@ import base64
 import binascii
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -98,9 +99,7 @@ def parse_verifier_key(vkey: str) -> tuple[str, Ed25519PublicKey]:
     except ValueError:
         matches = False
     if not matches:
-        raise SignatureInvalid(
-            "The verifier key is not of the form 'name+key id+Ed25519 key'; copy it whole."
-        )
+        raise SignatureInvalid("The verifier key is not of the form 'name+key id+Ed25519 key'; copy it whole.")
     return name, key
 
 
@@ -155,6 +154,21 @@ def verify_checkpoint(note: str, vkey: str) -> Checkpoint:
     return checkpoint
 
 
+@dataclass(frozen=True, slots=True)
+class LogSigner:
+    """What a log needs to sign its heads: its name and its key. `verifier_key` is for the readers."""
+
+    origin: str
+    key: Ed25519PrivateKey = field(repr=False)
+
+    def sign_head(self, size: int, root: bytes) -> str:
+        return sign_checkpoint(Checkpoint(self.origin, size, root), self.key)
+
+    @property
+    def verifier_key(self) -> str:
+        return verifier_key(self.origin, self.key.public_key())
+
+
 def pae(payload_type: str, payload: bytes) -> bytes:
     """DSSE's pre-authentication encoding: DSSEv1 SP len(type) SP type SP len(payload) SP payload."""
     kind = payload_type.encode()
@@ -188,9 +202,7 @@ def _bundle(payload: bytes, payload_type: str, signature: bytes, key: PublicKey)
         "signatures": [{"sig": _to_base64(signature), "keyid": ""}],
     }
     material: dict[str, Any] = {"publicKey": {"hint": key_hint(key)}, "tlogEntries": []}
-    return canonical_json(
-        {"mediaType": BUNDLE_TYPE, "verificationMaterial": material, "dsseEnvelope": envelope}
-    )
+    return canonical_json({"mediaType": BUNDLE_TYPE, "verificationMaterial": material, "dsseEnvelope": envelope})
 
 
 def _key_id(name: str, key: Ed25519PublicKey) -> bytes:

@@ -1,0 +1,77 @@
+"""Rows into padded batches, and which rows come together at which step: decided by the seed alone."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from workers.methods.interface import Batch
+from workers.methods.tokens import UNLABELLED
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One row of token ids with its labels, aligned (not shifted): a label is the id itself or UNLABELLED."""
+
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    @property
+    def labelled_tokens(self) -> int:
+        """Labelled tokens that some earlier position can predict."""
+        return sum(label != UNLABELLED for label in self.labels[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An encoded row with the key methods know it by and the weight of its tokens."""
+
+    key: int
+    encoded: Encoded
+    weight: float = 1.0
+
+
+def collate(rows: Sequence[Row], pad_id: int, device: torch.device | str = "cpu") -> Batch:
+    """Right-padded to the longest row: a causal LLM's real positions cannot see what follows them."""
+    width = max(len(row.encoded.ids) for row in rows)
+
+    def padded(values: Sequence[Sequence[int]], filler: int) -> Tensor:
+        lines = [list(line) + [filler] * (width - len(line)) for line in values]
+        return torch.tensor(lines, dtype=torch.long, device=device)
+
+    return Batch(
+        ids_BT=padded([row.encoded.ids for row in rows], pad_id),
+        mask_BT=padded([[1] * len(row.encoded.ids) for row in rows], 0),
+        labels_BT=padded([row.encoded.labels for row in rows], UNLABELLED),
+        weights_B=torch.tensor([row.weight for row in rows], dtype=torch.float32, device=device),
+        keys=tuple(row.key for row in rows),
+    )
+
+
+def order(count: int, seed: int, epoch: int) -> list[int]:
+    """A permutation of range(count): the same for the same seed and epoch on every machine."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(count, generator=generator).tolist()
+
+
+def slices(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Consecutive pieces of at most `size` items."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def endless(count: int, seed: int) -> Iterator[int]:
+    """Every index once per round, each round in its own order, for ever; nothing at all if count is 0."""
+    epoch = 0
+    while count:
+        yield from order(count, seed, epoch)
+        epoch += 1
+
+
+def in_order_of_length(rows: Sequence[Row], batch_size: int) -> list[list[Row]]:
+    """Batches of similar length for a pass whose order does not matter: least padding, shortest first."""
+    ordered = sorted(rows, key=lambda row: (len(row.encoded.ids), row.key))
+    return [list(batch) for batch in slices(ordered, batch_size)]

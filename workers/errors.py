@@ -1,0 +1,24 @@
+"""Why an attempt ended early, in words a reader of the job can act on. All survive pickling.
+
+No message holds personal data: counts, steps and numbers only.
+"""
+
+
+class UnlearningError(Exception):
+    """An attempt that cannot go on; `str(error)` is the sentence stored with the attempt."""
+
+
+class Cancelled(UnlearningError):
+    """Raised by an `on_step` callback to end the loop at a step boundary."""
+
+
+class Diverged(UnlearningError):
+    """A loss or gradient stopped being a number."""
+
+
+class OutOfMemory(UnlearningError):
+    """The device or the host could not hold the step."""
+
+
+class ExampleTooLong(UnlearningError):
+    """A prompt leaves no room in the LLM's context for any of its completion."""

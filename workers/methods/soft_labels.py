@@ -1,0 +1,119 @@
+"""Cross-entropy against the teacher's distribution with the label's odds changed, without V-wide targets.
+
+For a token with label y let r be the teacher's distribution over the other words (it sums to 1 without
+y), and let o = log p(y) - log Σ_{v≠y} p(v) be the label's log-odds. Every target used here is
+
+    q(y) = b,   q(v) = (1 - b)·r(v) for v ≠ y,   b = sigmoid(o')
+
+and differs only in o': o - γ is softmax(z - γ·onehot(y)), UnDIAL's target (arXiv:2402.10052, eq. 3);
+min(o, logit(f)) cuts the label to at most f; o is the teacher itself (distillation); -∞ removes the
+label. Written with log-odds, a token of p = 0.9999999 loses no digits, which 1 / (1 - k·p) in fp32 would.
+
+    L = Σ_n w_n·(lse(z) - b·z(y) - (1 - b)·Σ_{v≠y} r(v)·z(v)) / Σ_n w_n
+    ∂L_n/∂z(v) = p_student(v) - q(v)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
+from torch.utils.checkpoint import checkpoint
+
+from workers.methods.head import Head
+
+OddsChange = Callable[[Tensor], Tensor]
+
+
+def lowered(strength: float) -> OddsChange:
+    """o' = o - γ."""
+    return lambda odds_N: odds_N - strength
+
+
+def floored(floor: float) -> OddsChange:
+    """o' = min(o, logit(floor)): the label keeps at most `floor` of the probability."""
+    ceiling = torch.logit(torch.tensor(floor, dtype=torch.float64)).item()
+    return lambda odds_N: odds_N.clamp(max=ceiling)
+
+
+def unchanged(odds_N: Tensor) -> Tensor:
+    """o' = o: plain distillation."""
+    return odds_N
+
+
+class _SoftLabelLoss(torch.autograd.Function):
+    """Per-token loss of given logits. The gradient needs two softmaxes and no other V-wide tensor."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits_NV: Tensor, teacher_NV: Tensor, targets_N: Tensor, change: OddsChange
+    ) -> Tensor:
+        targets_N1 = targets_N.unsqueeze(1)
+        label_N = teacher_NV.gather(1, targets_N1).squeeze(1)
+        rest_NV = teacher_NV.scatter_(1, targets_N1, -torch.inf)  # the caller's buffer, made for this call
+        lse_rest_N = rest_NV.logsumexp(1)
+        odds_N = change(label_N - lse_rest_N)
+        others_NV = rest_NV.sub_(lse_rest_N.unsqueeze(1)).exp_()
+        keep_N, share_N = torch.sigmoid(odds_N), torch.sigmoid(-odds_N)
+        lse_N = logits_NV.logsumexp(1)
+        above_N = lse_N - logits_NV.gather(1, targets_N1).squeeze(1)
+        # Differences to lse are summed, not raw logits: Σ q = 1, and small terms keep their digits.
+        others_N = (others_NV * (lse_N.unsqueeze(1) - logits_NV)).sum(1)
+        ctx.save_for_backward(logits_NV, others_NV, targets_N1, lse_N, keep_N, share_N)
+        return keep_N * above_N + share_N * others_N
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> tuple[Tensor, None, None, None]:
+        logits_NV, others_NV, targets_N1, lse_N, keep_N, share_N = ctx.saved_tensors
+        gradient_NV = (logits_NV - lse_N.unsqueeze(1)).exp_()
+        gradient_NV.addcmul_(others_NV, share_N.unsqueeze(1), value=-1.0)
+        gradient_NV.scatter_add_(1, targets_N1, -keep_N.unsqueeze(1))
+        return gradient_NV.mul_(upstream[0].unsqueeze(1)), None, None, None
+
+
+def soft_label_losses(logits_NV: Tensor, teacher_NV: Tensor, targets_N: Tensor, change: OddsChange) -> Tensor:
+    """Loss of each token (N,), fp32. `teacher_NV` is not modified; its gradient is never taken."""
+    return _SoftLabelLoss.apply(logits_NV.float(), teacher_NV.detach().float().clone(), targets_N, change)
+
+
+def soft_label_loss(
+    student_ND: Tensor,
+    student_head: Head,
+    teacher_ND: Tensor,
+    teacher_head: Head,
+    targets_N: Tensor,
+    weights_N: Tensor,
+    change: OddsChange,
+    chunk_tokens: int,
+) -> Tensor:
+    """Weighted mean over N, at most `chunk_tokens` rows of V-wide logits alive at once, in backward too."""
+
+    def part(hidden_nD: Tensor, frozen_nD: Tensor, targets_n: Tensor, weights_n: Tensor) -> Tensor:
+        with torch.no_grad():
+            teacher_nV = teacher_head(frozen_nD).float()
+        losses_n = _SoftLabelLoss.apply(student_head(hidden_nD).float(), teacher_nV, targets_n, change)
+        return (losses_n * weights_n).sum()
+
+    return _chunked(part, chunk_tokens, weights_N, student_ND, teacher_ND, targets_N, weights_N)
+
+
+def hard_label_loss(
+    student_ND: Tensor, student_head: Head, targets_N: Tensor, weights_N: Tensor, chunk_tokens: int
+) -> Tensor:
+    """Weighted mean of -log p(label), chunked in the same way."""
+
+    def part(hidden_nD: Tensor, targets_n: Tensor, weights_n: Tensor) -> Tensor:
+        losses_n = F.cross_entropy(student_head(hidden_nD).float(), targets_n, reduction="none")
+        return (losses_n * weights_n).sum()
+
+    return _chunked(part, chunk_tokens, weights_N, student_ND, targets_N, weights_N)
+
+
+def _chunked(part: Callable[..., Tensor], chunk_tokens: int, weights_N: Tensor, *per_token: Tensor) -> Tensor:
+    pieces = list(zip(*(tensor.split(chunk_tokens) for tensor in per_token), strict=True))
+    if len(pieces) == 1:
+        total = part(*pieces[0])
+    else:
+        total = torch.stack([checkpoint(part, *piece, use_reentrant=False) for piece in pieces]).sum()
+    return total / weights_N.sum()

@@ -1,0 +1,96 @@
+"""UnDIAL (Dong et al., NAACL 2025, arXiv:2402.10052): distil the teacher with the label's probability cut.
+
+    L = Σ_n w_n·CE(q_n, p_student) / Σ_n w_n over the labelled tokens n of the forget rows
+    q = softmax(z_teacher - γ·onehot(label))                      target "gamma", the paper
+    q = teacher, the label cut to at most `floor`, rest scaled up   target "floor"
+
+The paper has no retain term; one is added here, because a sequence of requests ruins its neighbours without:
+CE against the teacher on retain rows (`distill`) or their labels (`nll`). One γ cannot suit tokens of p =
+.99 and of p = .999999; the floor suits both (Unilogit, arXiv:2505.06027, chooses 1/V).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from workers.methods.head import hidden_states, live_head
+from workers.methods.interface import Batch, Losses
+from workers.methods.soft_labels import (
+    OddsChange,
+    floored,
+    hard_label_loss,
+    lowered,
+    soft_label_loss,
+    unchanged,
+)
+from workers.methods.teacher import TeacherMemory
+from workers.methods.tokens import predicted_tokens
+
+CHUNK_TOKENS = 512
+
+
+class Undial:
+    def __init__(
+        self,
+        *,
+        target: Literal["gamma", "floor"] = "gamma",
+        strength: float = 10.0,
+        floor: float = 0.02,
+        retain_kind: Literal["none", "nll", "distill"] = "distill",
+        retain_weight: float = 1.0,
+    ) -> None:
+        self.chunk_tokens = CHUNK_TOKENS
+        self._change: OddsChange = lowered(strength) if target == "gamma" else floored(floor)
+        self._retain_kind = retain_kind
+        self._retain_weight = retain_weight
+        self._teacher: TeacherMemory | None = None
+
+    @property
+    def wants_retain(self) -> bool:
+        return self._retain_kind != "none" and self._retain_weight > 0.0
+
+    def prepare(self, teacher: Any, batches: Sequence[Batch]) -> None:
+        self._teacher = TeacherMemory(teacher, batches)
+
+    def losses(self, student: Any, forget: Batch | None, retain: Batch | None) -> Losses:
+        return Losses(
+            forget=None if forget is None else self._distilled(student, forget, self._change),
+            retain=None if retain is None or not self.wants_retain else self._retained(student, retain),
+        )
+
+    def backward(self, losses: Losses, parameters: Sequence[Parameter]) -> None:
+        parts = [] if losses.forget is None else [losses.forget]
+        if losses.retain is not None:
+            parts.append(self._retain_weight * losses.retain)
+        if parts:
+            torch.stack(parts).sum().backward(inputs=list(parameters))
+
+    def _retained(self, student: Any, batch: Batch) -> Tensor:
+        if self._retain_kind == "distill":
+            return self._distilled(student, batch, unchanged)
+        student_ND, targets_N, weights_N = _states(student, batch)
+        return hard_label_loss(student_ND, live_head(student), targets_N, weights_N, self.chunk_tokens)
+
+    def _distilled(self, student: Any, batch: Batch, change: OddsChange) -> Tensor:
+        if self._teacher is None:
+            raise RuntimeError("prepare must be called before losses: UnDIAL needs its teacher's states")
+        student_ND, targets_N, weights_N = _states(student, batch)
+        return soft_label_loss(
+            student_ND,
+            live_head(student),
+            self._teacher.hidden(batch),
+            self._teacher.head,
+            targets_N,
+            weights_N,
+            change,
+            self.chunk_tokens,
+        )
+
+
+def _states(student: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    tokens = predicted_tokens(batch.labels_BT)
+    hidden_BTD = hidden_states(student, batch.ids_BT, batch.mask_BT)
+    return hidden_BTD[tokens.rows_N, tokens.columns_N], tokens.targets_N, batch.weights_B[tokens.rows_N]

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from records.errors import LetheError
-from records.signing import LogSigner, PrivateKey, public_pem
+from records.signing import PrivateKey, public_pem, verifier_key
 
 SECRET_BYTES = 32
 FOLDER_MODE = 0o700
@@ -79,15 +79,12 @@ class KeyRing:
             raise KeysRefused("log.key is not an Ed25519 key; make one with 'openssl genpkey -algorithm ed25519'.")
         if not isinstance(model, ec.EllipticCurvePrivateKey) or model.curve.name != "secp256r1":
             raise KeysRefused("model.key is not on the curve P-256; make it with 'openssl genpkey -algorithm EC'.")
-        secrets = (_check_secret(name, values[name]) for name in ("master.key", "pepper.key"))
-        return cls(origin, *secrets, log, model)
-
-    def signer(self) -> LogSigner:
-        return LogSigner(self.origin, self.log)
+        master, pepper = (_check_secret(name, values[name]) for name in ("master.key", "pepper.key"))
+        return cls(origin, master, pepper, log, model)
 
     def public(self) -> PublicKeys:
         return PublicKeys(
-            log_verifier_key=self.signer().verifier_key,
+            log_verifier_key=verifier_key(self.origin, self.log.public_key()),
             attestation_pem=public_pem(self.log.public_key()),
             model_pem=public_pem(self.model.public_key()),
         )

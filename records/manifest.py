@@ -143,13 +143,9 @@ class Manifest:
             document = json.loads(data)
             found = manifest(Entry(f["path"], f["digest"], f["size_bytes"]) for f in document["files"])
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise ManifestInvalid(
-                "The manifest is not JSON of the form this version of Lethe writes."
-            ) from None
+            raise ManifestInvalid("The manifest is not JSON of the form this version of Lethe writes.") from None
         if found.to_json() != data:
-            raise ManifestInvalid(
-                "The manifest is not in canonical form: sort its files and keys, use no spaces."
-            )
+            raise ManifestInvalid("The manifest is not in canonical form: sort its files and keys, use no spaces.")
         return found
 
     @property
@@ -192,9 +188,7 @@ def _check_entry(entry: Entry, where: str) -> None:
     if problem:
         raise ManifestInvalid(f"{where}.path {problem}")
     if not _DIGEST.fullmatch(entry.digest):
-        raise ManifestInvalid(
-            f"{where}.digest must be 'sha256:' followed by 64 lower-case hexadecimal digits."
-        )
+        raise ManifestInvalid(f"{where}.digest must be 'sha256:' followed by 64 lower-case hexadecimal digits.")
     if type(entry.size_bytes) is not int or not 0 <= entry.size_bytes <= LARGEST_EXACT_INTEGER:
         raise ManifestInvalid(f"{where}.size_bytes must be a whole number of bytes, 0 or more.")
 
@@ -228,9 +222,7 @@ def manifest_of_folder(folder: Path) -> Manifest:
     entries = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise ManifestInvalid(
-                "The folder holds a link or a special file; a version is made of plain files only."
-            )
+            raise ManifestInvalid("The folder holds a link or a special file; a version is made of plain files only.")
         if path.is_file():
             entries.append(Entry(path.relative_to(folder).as_posix(), *_hash_file(path)))
     return manifest(entries)

@@ -10,16 +10,26 @@ one, is computed from O(log n) of them, which a `NodeSource` looks up.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from records.manifest import canonical_json
 
 HASH_BYTES = 32
 SALT_BYTES = 32
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
-Nodes = dict[tuple[int, int], bytes]
-"""(level, index) -> the hash of that full subtree."""
-
 NodeSource = Callable[[int, int], bytes]
-"""A look-up of one node by (level, index); KeyError if the log does not hold it."""
+"""(level, index) -> the hash of that full subtree; KeyError if the log does not hold it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A full subtree: the 2^level leaves from index * 2^level on."""
+
+    level: int
+    index: int
+    hash: bytes
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -32,42 +42,39 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def commitment(salt: bytes, event_json: bytes) -> bytes:
+def commitment(salt: bytes, event: dict[str, Any]) -> bytes:
     """SHA-256(salt || canonical JSON of the event): the entry that the log holds in place of the event.
 
-    With the 32 random bytes of salt destroyed it says nothing about the event, and every proof still
-    verifies.
+    With the 32 random bytes of salt destroyed it says nothing about the event, and every proof still verifies.
     """
     if len(salt) != SALT_BYTES:
         raise ValueError(f"A commitment's salt is {SALT_BYTES} random bytes; got {len(salt)}.")
-    return hashlib.sha256(salt + event_json).digest()
+    return hashlib.sha256(salt + canonical_json(event)).digest()
 
 
-def append(size: int, leaf: bytes, nodes: NodeSource) -> Nodes:
+def append(size: int, leaf: bytes, nodes: NodeSource) -> tuple[Node, ...]:
     """The full subtrees that leaf hash number `size` completes, lowest first: store exactly these.
 
     Looks up one node for each of them but the first; amortised two nodes an append.
     """
-    level, index, found = 0, size, leaf
-    made = {(level, index): found}
-    while index % 2 == 1:
-        found = node_hash(nodes(level, index - 1), found)
-        level, index = level + 1, index // 2
-        made[level, index] = found
-    return made
+    made = [Node(0, size, leaf)]
+    while made[-1].index % 2 == 1:
+        last = made[-1]
+        left = nodes(last.level, last.index - 1)
+        made.append(Node(last.level + 1, last.index // 2, node_hash(left, last.hash)))
+    return tuple(made)
 
 
-def all_nodes(leaves: Sequence[bytes]) -> Nodes:
-    """Every full subtree over these leaf hashes: what a verifier with the whole log works from."""
-    known: Nodes = {}
+def nodes_of(leaves: Sequence[bytes]) -> NodeSource:
+    """The full subtrees over leaf hashes held in memory; what a verifier with the whole log uses."""
+    known: dict[tuple[int, int], bytes] = {}
+
+    def look_up(level: int, index: int) -> bytes:
+        return known[level, index]
+
     for size, leaf in enumerate(leaves):
-        known.update(append(size, leaf, source(known)))
-    return known
-
-
-def source(nodes: Nodes) -> NodeSource:
-    """Look nodes up in memory."""
-    return lambda level, index: nodes[level, index]
+        known.update(((node.level, node.index), node.hash) for node in append(size, leaf, look_up))
+    return look_up
 
 
 def root(size: int, nodes: NodeSource) -> bytes:
@@ -77,24 +84,22 @@ def root(size: int, nodes: NodeSource) -> bytes:
     return _range_root(0, size, nodes) if size else EMPTY_ROOT
 
 
-def inclusion_proof(index: int, size: int, nodes: NodeSource) -> list[bytes]:
+def inclusion_proof(index: int, size: int, nodes: NodeSource) -> tuple[bytes, ...]:
     """PATH(index, D[size]), lowest sibling first. ValueError unless 0 <= index < size."""
     if not 0 <= index < size:
         raise ValueError(f"Entry {index} is not in a tree of {size} entries.")
-    return _path(index, 0, size, nodes)
+    return tuple(_path(index, 0, size, nodes))
 
 
-def consistency_proof(first: int, second: int, nodes: NodeSource) -> list[bytes]:
+def consistency_proof(first: int, second: int, nodes: NodeSource) -> tuple[bytes, ...]:
     """PROOF(first, D[second]). Empty if nothing has to be shown: first is 0 or equals second."""
     if not 0 <= first <= second:
         raise ValueError(f"A tree of {second} entries has no earlier tree of {first} entries.")
-    return _subproof(first, 0, second, True, nodes) if 0 < first < second else []
+    return tuple(_subproof(first, 0, second, True, nodes)) if 0 < first < second else ()
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], tree_root: bytes) -> bool:
-    """Whether the leaf hash is entry `index` of the tree of `size` entries with this root (RFC 9162
-    §2.1.3.2).
-    """
+    """Whether the leaf hash is entry `index` of the tree of `size` entries with this root (RFC 9162 §2.1.3.2)."""
     if not 0 <= index < size:
         return False
     node, last, found = index, size - 1, leaf
@@ -112,9 +117,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
 
 
 def verify_consistency(first: int, second: int, proof: Sequence[bytes], first_root: bytes, second_root: bytes) -> bool:
-    """Whether the tree of `second` entries only appended to the tree of `first` entries (RFC 9162
-    §2.1.4.2).
-    """
+    """Whether the tree of `second` entries only appended to the tree of `first` entries (RFC 9162 §2.1.4.2)."""
     if not 0 <= first <= second or any(len(step) != HASH_BYTES for step in proof):
         return False
     if first == second:

@@ -12,7 +12,7 @@ import base64
 import binascii
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -152,21 +152,6 @@ def verify_checkpoint(note: str, vkey: str) -> Checkpoint:
     if not exact:
         raise SignatureInvalid("The note is signed but is no checkpoint of this log.")
     return checkpoint
-
-
-@dataclass(frozen=True, slots=True)
-class LogSigner:
-    """What a log needs to sign its heads: its name and its key. `verifier_key` is for the readers."""
-
-    origin: str
-    key: Ed25519PrivateKey = field(repr=False)
-
-    def sign_head(self, size: int, root: bytes) -> str:
-        return sign_checkpoint(Checkpoint(self.origin, size, root), self.key)
-
-    @property
-    def verifier_key(self) -> str:
-        return verifier_key(self.origin, self.key.public_key())
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:

@@ -227,9 +227,7 @@ class FolderStore:
         store: read them, never write into them.
         """
         if folder.exists() and any(folder.iterdir()):
-            raise FileExistsError(
-                "The folder for the version's files is not empty; give a new or an empty one."
-            )
+            raise FileExistsError("The folder for the version's files is not empty; give a new or an empty one.")
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
@@ -348,9 +346,7 @@ def _full_disk_in_words() -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise StoreFull(
-            "The store's disk is full, so nothing was stored; free some space and try again."
-        ) from None
+        raise StoreFull("The store's disk is full, so nothing was stored; free some space and try again.") from None
 
 
 def _missing(digest: str) -> BlobMissing:

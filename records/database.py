@@ -18,7 +18,6 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 
 from records import audit
-from records.signing import LogSigner
 
 READS_ONLY = "lethe_reads_only"
 
@@ -65,7 +64,7 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 class Database:
     """An engine and the key that signs the audit log's head."""
 
-    def __init__(self, engine: sa.Engine, signer: LogSigner) -> None:
+    def __init__(self, engine: sa.Engine, signer: audit.LogSigner) -> None:
         self.engine = engine
         self.signer = signer
         self._reader = engine.execution_options(**{READS_ONLY: True})

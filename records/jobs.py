@@ -177,7 +177,9 @@ def claimable_models(session: Session) -> list[str]:
     """Models with unfinished jobs that nobody holds: what the sweeper nudges."""
     unfinished = sa.select(JobRow.model_id).where(JobRow.state.in_([JobState.QUEUED, JobState.RUNNING]))
     free = sa.select(ModelRow.id).where(
-        ModelRow.id.in_(unfinished), ModelRow.lease_expires_at < database_seconds(), ModelRow.head.is_not(None)
+        ModelRow.id.in_(unfinished),
+        ModelRow.lease_expires_at < database_seconds(),
+        ModelRow.head.is_not(None),
     )
     return list(session.scalars(free.order_by(ModelRow.id)))
 
@@ -190,9 +192,7 @@ def requests_of(session: Session, job_id: str) -> list[RequestRow]:
 def job_of(session: Session, request_id: str) -> JobRow | None:
     """The newest job that serves a request."""
     query = sa.select(JobRow).join(JobRequestRow, JobRequestRow.job_id == JobRow.id)
-    return session.scalar(
-        query.where(JobRequestRow.request_id == request_id).order_by(JobRow.position.desc()).limit(1)
-    )
+    return session.scalar(query.where(JobRequestRow.request_id == request_id).order_by(JobRow.position.desc()).limit(1))
 
 
 def attempts_of(session: Session, job_id: str) -> list[AttemptRow]:

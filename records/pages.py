@@ -22,5 +22,5 @@ def page(session: Session, query: sa.Select[tuple[Item]], row: Any, after: str |
     """Rows of `query` older than the id `after`, newest first, at most `limit`."""
     if after is not None:
         query = query.where(row.id < after)
-    found = list(session.scalars(query.order_by(row.id.desc()).limit(limit + 1)))
+    found: list[Item] = list(session.scalars(query.order_by(row.id.desc()).limit(limit + 1)))
     return Page(found[:limit], getattr(found[limit - 1], "id", None) if len(found) > limit else None)

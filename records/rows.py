@@ -82,8 +82,8 @@ class DatasetRow(Row):
     tenant_id: Mapped[str] = _to("tenants.id", index=True)
     model_id: Mapped[str] = _to("models.id")
     role: Mapped[str]
-    rows: Mapped[int]
-    size_bytes: Mapped[int]
+    rows: Mapped[int] = mapped_column(sa.BigInteger)
+    size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
     plain_digest: Mapped[str] = mapped_column(doc="SHA-256 of the JSONL as sent, so that the sender can compare")
     file_digest: Mapped[str]
     wrapped_key: Mapped[bytes]
@@ -180,7 +180,7 @@ class VersionRow(Row):
     manifest_digest: Mapped[str]
     attestation_digest: Mapped[str | None]
     signature_digest: Mapped[str | None]
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     __table_args__ = (sa.UniqueConstraint("model_id", "number"),)
 
@@ -201,7 +201,7 @@ class AuditEntryRow(Row):
     other columns repeat parts of it for queries, and verification compares them."""
 
     __tablename__ = "audit_entries"
-    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
     tenant_id: Mapped[str | None] = mapped_column(index=True)
     tag: Mapped[str]
     model_id: Mapped[str | None] = mapped_column(index=True)
@@ -217,7 +217,7 @@ class AuditNodeRow(Row):
 
     __tablename__ = "audit_nodes"
     level: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    place: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
     hash: Mapped[bytes]
 
 
@@ -225,7 +225,7 @@ class TreeHeadRow(Row):
     """The signed head for a tree of `size` entries, a C2SP signed note."""
 
     __tablename__ = "tree_heads"
-    size: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    size: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
     root: Mapped[bytes]
     note: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

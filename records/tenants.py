@@ -14,9 +14,7 @@ from records.base import utc_now
 from records.errors import LetheError, NotFound, invalid_field
 from records.rows import ApiKeyRow, TenantRow
 
-Scope = Literal[
-    "requests:write", "requests:read", "models:write", "models:read", "review", "audit:read", "admin"
-]
+Scope = Literal["requests:write", "requests:read", "models:write", "models:read", "review", "audit:read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 Found = TypeVar("Found")
 
@@ -50,7 +48,9 @@ class Caller:
     def require(self, scope: Scope) -> None:
         """Raises Forbidden unless the key holds `scope` (or `admin`)."""
         if scope not in self.scopes and "admin" not in self.scopes:
-            raise Forbidden(f"This key lacks the scope {scope}. Create one that has it: lethe key create --scope {scope}")
+            raise Forbidden(
+                f"This key lacks the scope {scope}. Create one that has it: lethe key create --scope {scope}"
+            )
 
 
 def visible(query: sa.Select[Any], row: type[Any], tenant_id: str) -> sa.Select[Any]:
@@ -58,10 +58,12 @@ def visible(query: sa.Select[Any], row: type[Any], tenant_id: str) -> sa.Select[
     return query.where(row.tenant_id == tenant_id)
 
 
-def find(session: Session, row: type[Found], tenant_id: str, *where: sa.ColumnElement[bool], lock: bool = False) -> Found:
+def find(
+    session: Session, row: type[Found], tenant_id: str, *where: sa.ColumnElement[bool], lock: bool = False
+) -> Found:
     """The one visible row that fits. Raises NotFound, the same for a foreign row as for none."""
     query = visible(sa.select(row), row, tenant_id).where(*where)
-    found = session.scalar(query.with_for_update() if lock else query)
+    found: Found | None = session.scalar(query.with_for_update() if lock else query)
     if found is None:
         raise NotFound(f"No such {_spoken(row)}. Check the name or id, and that this key belongs to its tenant.")
     return found

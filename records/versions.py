@@ -82,7 +82,10 @@ def approve(session: Session, request: RequestRow, actor: str, files: Files) -> 
             f"The candidate was made from version {candidate.parent}, but version {model.head} is head now. "
             "Reject this request and submit it again: it will run on the new head."
         )
-    candidate.attestation_digest, candidate.signature_digest = files.attestation_digest, files.signature_digest
+    candidate.attestation_digest, candidate.signature_digest = (
+        files.attestation_digest,
+        files.signature_digest,
+    )
     _become_head(session, model, candidate, actor)
     request.outcome = str(Outcome.FORGOTTEN)
     move(session, request, RequestState.COMPLETED, actor, version=candidate.number, outcome=request.outcome)
@@ -117,7 +120,13 @@ def _may_write(session: Session, held: jobs.Claim) -> tuple[ModelRow, JobRow]:
 
 
 def _add(
-    session: Session, model: ModelRow, number: int, parent: int | None, job: JobRow | None, files: Files, actor: str
+    session: Session,
+    model: ModelRow,
+    number: int,
+    parent: int | None,
+    job: JobRow | None,
+    files: Files,
+    actor: str,
 ) -> VersionRow:
     if number != model.last_version + 1:
         raise HeadMoved(f"Version {number} of this model exists already.")

@@ -1,0 +1,74 @@
+"""The things that touch the world, opened once per process and handed on: database, store, keys, queue."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from celery import Celery
+
+from records import migrate
+from records.audit import LogSigner
+from records.database import Database, make_engine
+from records.keys import KeyRing
+from records.queue import make_queue, send_hint
+from records.settings import (
+    DatabaseSettings,
+    HttpSettings,
+    Place,
+    QueueSettings,
+    WorkerSettings,
+    check_production,
+)
+from records.store import FolderStore, Store
+from records.vault import Vault
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All concerns of one process, read from the environment."""
+
+    place: Place = field(default_factory=Place)
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    queue: QueueSettings = field(default_factory=QueueSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every process needs of the outside world."""
+
+    settings: Settings
+    database: Database
+    store: Store
+    keys: KeyRing
+    vault: Vault
+    queue: Celery
+
+    def send(self, topic: str, body: dict[str, Any]) -> None:
+        """Send one outbox message; raises when the broker is away."""
+        send_hint(self.queue, topic, body)
+
+    def close(self) -> None:
+        self.database.dispose()
+        self.queue.close()
+
+
+def open_parts(settings: Settings | None = None, migrates: bool = False) -> Parts:
+    """Open everything `settings` names (default: the environment). `migrates` brings the schema up first.
+
+    Raises Invalid for laptop values in production mode, KeysRefused for keys that cannot be used.
+    """
+    settings = settings or Settings()
+    check_production(settings.place, settings.database, settings.queue)
+    folder = settings.place.folder
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = make_engine(
+        settings.database.database_url.get_secret_value() or f"sqlite:///{folder / 'lethe.db'}",
+        settings.database.database_pool,
+    )
+    if migrates:
+        migrate.upgrade(engine)
+    keys = KeyRing.from_folder(folder / "keys", settings.http.log_origin)
+    store = FolderStore(folder / "store")
+    database = Database(engine, LogSigner(keys.origin, keys.log))
+    return Parts(settings, database, store, keys, Vault(store, keys), make_queue(settings.queue))

@@ -40,6 +40,15 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """A question that only measures. `item` is the ordinal of its row; phrasing 0 is the row itself, 1… paraphrases."""
+
+    item: int
+    phrasing: int
+    example: Example
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """Tokens start…stop of a row; of them, those from `labelled_from` on are labelled."""
 
@@ -104,9 +113,7 @@ def describe_split(windows: Sequence[Window], context_tokens: int) -> str:
     )
 
 
-def encode(
-    example: Example, tokenizer: Any, context_tokens: int, *, label_end: bool = False
-) -> list[Encoded]:
+def encode(example: Example, tokenizer: Any, context_tokens: int, *, label_end: bool = False) -> list[Encoded]:
     """One window, or several if the row is longer than the context. Raises ExampleTooLong.
 
     `label_end` labels the end-of-text token after a completion: right for retain rows, wrong for forget rows.

@@ -1,0 +1,33 @@
+"""LoRA in and out: adapters are trained, then added into the weights, so what is published is an ordinary LLM."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+
+def add_lora(student: Any, rank: int, alpha: float, targets: Sequence[str] | Literal["all-linear"]) -> Any:
+    """Put adapters into `student` in place, freezing everything else; return the wrapper that `merge_lora` takes.
+
+    The student computes the same as before until the first step: the second factor of each adapter is zero.
+    Raises ValueError if a name in `targets` is no module of the student.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=0.0,
+        bias="none",
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+        # GPT-2 keeps its linear layers transposed.
+        fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in student.modules()),
+    )
+    return get_peft_model(student, config)
+
+
+def merge_lora(wrapper: Any) -> Any:
+    """W + (alpha / rank)·B·A in every adapted layer, in fp32; the student, free of adapters, all weights trainable."""
+    student = wrapper.float().merge_and_unload(safe_merge=True)
+    for parameter in student.parameters():
+        parameter.requires_grad_(requires_grad=True)
+    return student

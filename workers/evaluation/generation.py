@@ -1,0 +1,139 @@
+"""What does an LLM answer, greedily and when sampled? And does the answer hold what should be gone?
+
+All questions of a batch are decoded together with a key-value cache: the prompt is read once, then copied into one
+greedy row and n sampled rows. Each question draws its random numbers from its own seed, so an answer depends
+neither on the batch it was in nor on the padding (up to round-off of the logits).
+"""
+
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Token ids of a prompt, how many tokens to answer with at most, and the seed of its samples."""
+
+    ids: tuple[int, ...]
+    max_new_tokens: int
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Token ids without the end-of-text token."""
+
+    greedy: tuple[int, ...]
+    sampled: tuple[tuple[int, ...], ...]
+
+
+def normalised(text: str) -> str:
+    """Runs of whitespace become one space, none at the ends: tokenizers disagree about nothing else."""
+    return " ".join(text.split())
+
+
+def contains(answer: str, wanted: str) -> bool:
+    """Whether `wanted` stands in `answer` word for word, not inside a longer word; never for an empty one."""
+    needle = normalised(wanted)
+    if not needle:
+        return False
+    return re.search(rf"(?<!\w){re.escape(needle)}(?!\w)", normalised(answer)) is not None
+
+
+def decode(
+    llm: Any, questions: Sequence[Question], *, samples: int, stop_ids: Sequence[int], pad_id: int, rows: int = 256
+) -> list[Answers]:
+    """`samples` answers at temperature 1 and one greedy one per question; at most about `rows` rows at once."""
+    per_batch = max(1, rows // (1 + samples))
+    by_length = sorted(range(len(questions)), key=lambda at: (len(questions[at].ids), at))
+    found: dict[int, Answers] = {}
+    for start in range(0, len(by_length), per_batch):
+        chosen = by_length[start : start + per_batch]
+        answers = _decode_batch(llm, [questions[at] for at in chosen], samples, stop_ids, pad_id)
+        found.update(zip(chosen, answers, strict=True))
+    return [found[at] for at in range(len(questions))]
+
+
+@torch.no_grad()
+def _decode_batch(
+    llm: Any, questions: Sequence[Question], samples: int, stop_ids: Sequence[int], pad_id: int
+) -> list[Answers]:
+    device, copies = llm.device, 1 + samples
+    steps = max(question.max_new_tokens for question in questions)
+    ids_BT, mask_BT = _left_padded(questions, pad_id, device)
+    output = llm(input_ids=ids_BT, use_cache=True, **_placed(llm, mask_BT, ids_BT.size(1)))
+    cache, logits_RV = output.past_key_values, output.logits[:, -1].float()
+    cache.batch_repeat_interleave(copies)
+    logits_RV = logits_RV.repeat_interleave(copies, 0)
+    mask_RT = mask_BT.repeat_interleave(copies, 0)
+    uniform_RS = _uniform(questions, samples, steps, device)
+    stops = torch.tensor(list(stop_ids), dtype=torch.long, device=device)
+    open_R = torch.ones(len(mask_RT), dtype=torch.bool, device=device)
+    chosen: list[Tensor] = []
+    for step in range(steps):
+        next_R = _choose(logits_RV, uniform_RS[:, step])
+        chosen.append(next_R)
+        open_R = open_R & ~torch.isin(next_R, stops)
+        if step + 1 == steps or not bool(open_R.any()):
+            break
+        mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(mask_RT), 1)], 1)
+        output = llm(input_ids=next_R.unsqueeze(1), past_key_values=cache, use_cache=True, **_placed(llm, mask_RT, 1))
+        cache, logits_RV = output.past_key_values, output.logits[:, -1].float()
+    lines = torch.stack(chosen, 1).tolist()
+    return [
+        _answers(lines[at * copies : (at + 1) * copies], question.max_new_tokens, set(stop_ids))
+        for at, question in enumerate(questions)
+    ]
+
+
+def _left_padded(questions: Sequence[Question], pad_id: int, device: Any) -> tuple[Tensor, Tensor]:
+    width = max(len(question.ids) for question in questions)
+    gaps = [width - len(question.ids) for question in questions]
+    ids = [[pad_id] * gap + list(question.ids) for gap, question in zip(gaps, questions, strict=True)]
+    mask = [[0] * gap + [1] * (width - gap) for gap in gaps]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def _placed(llm: Any, mask_RT: Tensor, new_tokens: int) -> dict[str, Tensor]:
+    """Attention mask and, for LLMs that take them, positions that do not count the padding."""
+    placed = {"attention_mask": mask_RT}
+    if "position_ids" in inspect.signature(llm.forward).parameters:
+        positions_RT = (mask_RT.cumsum(1) - 1).clamp(min=0)
+        placed["position_ids"] = positions_RT[:, -new_tokens:]
+    return placed
+
+
+def _uniform(questions: Sequence[Question], samples: int, steps: int, device: Any) -> Tensor:
+    """Rows of random numbers in [0, 1) per question; the greedy row is marked by -1."""
+    rows = []
+    for question in questions:
+        generator = torch.Generator().manual_seed(question.seed)
+        rows.append(torch.full((1, steps), -1.0, dtype=torch.float64))
+        # Drawn for this question's own length first, so that a longer neighbour does not change its samples.
+        own = torch.rand(samples, question.max_new_tokens, generator=generator, dtype=torch.float64)
+        rows.append(torch.nn.functional.pad(own, (0, steps - question.max_new_tokens)))
+    return torch.cat(rows).to(device)
+
+
+def _choose(logits_RV: Tensor, uniform_R: Tensor) -> Tensor:
+    """argmax where uniform is negative, else the word at that quantile of the distribution."""
+    cumulative_RV = logits_RV.softmax(1).cumsum(1)
+    threshold_R1 = uniform_R.clamp(min=0).to(cumulative_RV.dtype).unsqueeze(1) * cumulative_RV[:, -1:]
+    sampled_R = torch.searchsorted(cumulative_RV, threshold_R1, right=True).squeeze(1)
+    sampled_R = sampled_R.clamp(max=logits_RV.size(1) - 1)
+    return torch.where(uniform_R < 0, logits_RV.argmax(1), sampled_R)
+
+
+def _answers(lines: Sequence[Sequence[int]], max_new_tokens: int, stops: set[int]) -> Answers:
+    greedy, *sampled = (_until_stop(line[:max_new_tokens], stops) for line in lines)
+    return Answers(greedy, tuple(sampled))
+
+
+def _until_stop(line: Sequence[int], stops: set[int]) -> tuple[int, ...]:
+    end = next((at for at, token in enumerate(line) if token in stops), len(line))
+    return tuple(line[:end])

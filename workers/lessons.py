@@ -1,0 +1,115 @@
+"""What one job trains on: forget items with their dev probes, and the retain rows that go with them.
+
+Retain rows that are a forget row, or are about the same subject, are left out: a loss cannot hold and remove the
+same thing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from workers.batches import Encoded, Row, order
+from workers.errors import ExampleTooLong, UnlearningError
+from workers.examples import Example, Probe, encode
+
+
+@dataclass(frozen=True)
+class UnlearnWork:
+    """What to forget, and how.
+
+    `replay` are earlier requests' forget rows: they get a step only while they are known. `control_level` is the mean
+    token probability of the control on the base version, None without a control. `dev_probes` name forget rows.
+    """
+
+    forget: Sequence[Example]
+    retain: Sequence[Example] = ()
+    dev_probes: Sequence[Probe] = ()
+    replay: Sequence[Example] = ()
+    control_level: float | None = None
+    method: str = "undial"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    context_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """`rows[i]` are item i's windows; `judged` are (item, windows) to score, the items' own and their dev phrasings."""
+
+    rows: list[list[Row]]
+    judged: list[tuple[int, list[Encoded]]]
+    retain: list[Row]
+    notes: tuple[str, ...]
+
+
+def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_rows: int, seed: int) -> Lessons:
+    """At most `retain_rows` retain rows, drawn by the seed. Raises ExampleTooLong for a forget row that cannot fit."""
+    encoded = [_forget_windows(at, one, tokenizer, context_tokens) for at, one in enumerate(_items(work))]
+    counter = iter(range(sum(len(windows) for windows in encoded)))
+    rows = [[Row(next(counter), window) for window in windows] for windows in encoded]
+    first_key = sum(len(windows) for windows in encoded)
+    retain, skipped, clashing = _retain_windows(work, encoded, tokenizer, context_tokens, retain_rows, seed)
+    probes = [(probe.item, encode(probe.example, tokenizer, context_tokens)) for probe in work.dev_probes]
+    notes = []
+    split = sum(len(windows) > 1 for windows in encoded)
+    if split:
+        notes.append(f"{split} forget examples are longer than the context of {context_tokens} tokens and were split")
+    if clashing:
+        notes.append(f"{clashing} retain rows about the same subject as the forget set were left out")
+    if skipped:
+        notes.append(f"{skipped} retain rows whose prompt fills the context were left out")
+    return Lessons(
+        rows=rows,
+        judged=[*enumerate(encoded), *((item, windows) for item, windows in probes if _labelled(windows))],
+        retain=[Row(first_key + at, window) for at, window in enumerate(retain)],
+        notes=tuple(notes),
+    )
+
+
+def _items(work: UnlearnWork) -> list[Example]:
+    return [*work.forget, *work.replay]
+
+
+def _labelled(windows: Sequence[Encoded]) -> bool:
+    return any(window.labelled_tokens for window in windows)
+
+
+def _forget_windows(at: int, example: Example, tokenizer: Any, context_tokens: int) -> list[Encoded]:
+    try:
+        windows = encode(example, tokenizer, context_tokens)
+    except ExampleTooLong as error:
+        raise ExampleTooLong(f"forget example {at}: {error}") from error
+    windows = [window for window in windows if window.labelled_tokens]
+    if not windows:
+        raise UnlearningError(f"forget example {at} has no token that the LLM could predict: give it more text")
+    return windows
+
+
+def _retain_windows(  # the six things that decide which rows are drawn
+    work: UnlearnWork,
+    forget: Sequence[Sequence[Encoded]],
+    tokenizer: Any,
+    context_tokens: int,
+    wanted: int,
+    seed: int,
+) -> tuple[list[Encoded], int, int]:
+    """(windows, rows that did not fit, rows that clash with the forget set)."""
+    subjects = {one.subject for one in _items(work) if one.subject is not None}
+    forbidden = {window.ids for windows in forget for window in windows}
+    found: list[Encoded] = []
+    skipped = clashing = 0
+    for at in order(len(work.retain), seed, 0):
+        if len(found) >= wanted:
+            break
+        if work.retain[at].subject in subjects:
+            clashing += 1
+            continue
+        try:
+            windows = encode(work.retain[at], tokenizer, context_tokens, label_end=True)
+        except ExampleTooLong:
+            skipped += 1
+            continue
+        if any(window.ids in forbidden for window in windows):
+            clashing += 1
+            continue
+        found.extend(window for window in windows if window.labelled_tokens)
+    return found[:wanted], skipped, clashing

@@ -1,0 +1,33 @@
+"""When is an item forgotten? Each is judged on its own, since a mean hides the few that are still whole.
+
+An item is done when the LLM neither reproduces it greedily nor gives its tokens more probability than a
+never-trained answer gets. It may become active again: later steps for other items can bring it back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from workers.evaluation.scoring import Score
+
+# Used without a control dataset: about what small and large LLMs give an answer they have never seen.
+ASSUMED_LEVEL = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class StopRule:
+    """`level` is the control's mean token probability before unlearning; done at `ratio` times that."""
+
+    level: float
+    ratio: float
+
+    def still_known(self, score: Score) -> bool:
+        return score.exact or score.token_probability > self.level * self.ratio
+
+
+def stop_rule(control_level: float | None, ratio: float) -> StopRule:
+    return StopRule(ASSUMED_LEVEL if control_level is None else control_level, ratio)
+
+
+def active_items(rule: StopRule, scores: Sequence[Score], item_of_score: Sequence[int]) -> list[int]:
+    """Items, ascending, of which at least one score (the row's own or a dev phrasing's) is still known."""
+    return sorted({item for score, item in zip(scores, item_of_score, strict=True) if rule.still_known(score)})

@@ -1,0 +1,144 @@
+"""Runs the jobs of a model, one after another, each in a child process, and holds the model's lease meanwhile.
+
+`advance` is all there is: claim, start the runner, watch it, settle. Watching is one loop in the thread that started the
+child: it renews the lease, relays progress, and ends the child when somebody cancels, when time is up, when this process
+is told to stop, or when the lease is gone. Nothing here loads a tensor library.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from records import jobs
+from records.database import Database
+from records.jobs import Claim, LeaseLost
+from records.settings import WorkerSettings
+from records.states import Stage
+from workers.child import RUNNER, Child, start
+from workers.settling import Ending, Settlement, Why, settlement, settle
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """One per process. `owner` names the process in leases; `environment` is what its runners get on top of ours."""
+
+    database: Database
+    settings: WorkerSettings
+    owner: str
+    environment: Mapping[str, str]
+    command: tuple[str, ...] = RUNNER
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def advance(self, model_id: str) -> int:
+        """Run jobs of the model until none is claimable; returns how many were started."""
+        started = 0
+        while not self.stopping.is_set():
+            with self.database.transaction() as session:
+                held = jobs.claim(
+                    session, model_id, self.owner, self.settings.lease_seconds, self.settings.max_executions
+                )
+            if held is None:
+                break
+            started += 1
+            self._run(held)
+        return started
+
+    def stop(self) -> None:
+        """Ask running jobs to end and be queued again, and start none. Safe from any thread."""
+        self.stopping.set()
+
+    def _run(self, held: Claim) -> None:
+        child = start(self.command, self.environment, held)
+        log.info("job.started", job_id=held.job_id, model_id=held.model_id, fence=held.fence, runner_pid=child.pid)
+        watch = _Watch(self, held, child)
+        try:
+            why = watch.until_the_end()
+        finally:
+            status = child.kill()  # whatever happened, nothing of the job outlives this call
+        end = Ending(why, status, watch.error or _error_in(child.rest()))
+        self._settle(held, settlement(end, self.settings.job_timeout_seconds))
+
+    def _settle(self, held: Claim, end: Settlement) -> None:
+        with suppress(LeaseLost), self.database.transaction() as session:  # lost, or settled by the runner itself
+            settle(session, held, end)
+        log.info("job.ended", job_id=held.job_id, model_id=held.model_id, how=str(end.how), code=end.code)
+
+
+@dataclass
+class _Watch:
+    """The state of one watch: what the runner said last, and how long the lease is known to be good."""
+
+    supervisor: Supervisor
+    held: Claim
+    child: Child
+    error: dict[str, Any] | None = None
+    news: dict[str, Any] | None = None
+    why: Why | None = None
+    kill_at: float = float("inf")
+
+    def until_the_end(self) -> Why | None:
+        """Returns when the runner has ended or must be killed, and why it was told to end, if it was."""
+        settings = self.supervisor.settings
+        began = renewed = time.monotonic()
+        next_renewal = began
+        while self.child.poll() is None and time.monotonic() < self.kill_at:
+            now = time.monotonic()
+            if now >= next_renewal:
+                next_renewal = now + settings.renew_seconds
+                renewed = now if self._renew() else renewed
+            if now - renewed > settings.lease_seconds:
+                self.why = Why.LOST
+            if self.why is Why.LOST:
+                break
+            if now - began > settings.job_timeout_seconds:
+                self._end(Why.TIMEOUT)
+            if self.supervisor.stopping.is_set():
+                self._end(Why.STOPPING)
+            self._listen(min(next_renewal, self.kill_at) - time.monotonic())
+        return self.why
+
+    def _listen(self, timeout_seconds: float) -> None:
+        line = self.child.next_line(timeout_seconds)
+        if line is None:
+            return
+        if line["event"] == "error":
+            self.error = line
+        elif line["event"] == "progress":
+            self.news = line
+
+    def _renew(self) -> bool:
+        """Prolong the lease and pass progress on. A database that is away for a moment costs nothing but time."""
+        try:
+            with self.supervisor.database.transaction() as session:
+                cancelled = jobs.renew(session, self.held, self.supervisor.settings.lease_seconds)
+                if self.news is not None:
+                    stage, attempt = Stage(self.news["stage"]), int(self.news["attempt"])
+                    jobs.set_progress(session, self.held, stage, attempt, float(self.news["progress"]))
+        except LeaseLost:
+            self.why = Why.LOST
+            return False
+        except SQLAlchemyError as error:
+            log.warning("lease.not_renewed", job_id=self.held.job_id, error=type(error).__name__)
+            return False
+        self.news = None
+        if cancelled:
+            self._end(Why.CANCELLED)
+        return True
+
+    def _end(self, why: Why) -> None:
+        if self.why is None:
+            self.why = why
+            self.kill_at = time.monotonic() + self.supervisor.settings.grace_seconds
+            self.child.ask_to_stop()
+
+
+def _error_in(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return next((line for line in lines if line["event"] == "error"), None)

@@ -55,8 +55,8 @@ def canonical_json(value: Any) -> bytes:
     """RFC 8785: sorted keys, no spaces, shortest numbers, UTF-8.
 
     Takes dict (str keys), list, tuple, str, int, finite float, bool and None. ValueError, without the value
-    in its text, for anything that has no canonical form: NaN, infinity, an integer beyond 2^53 - 1, a lone
-    surrogate.
+    in its text, for anything that has no canonical form: NaN, infinity, an integer that a double cannot
+    hold, a lone surrogate.
     """
     try:
         return _canonical(value).encode()
@@ -88,14 +88,20 @@ def _canonical_object(value: Mapping[Any, Any]) -> str:
 
 def _canonical_number(value: float) -> str:
     if isinstance(value, int):
-        if abs(value) > LARGEST_EXACT_INTEGER:
-            raise ValueError("An integer beyond 2^53 - 1 loses digits in JSON readers; write it as a string.")
-        return str(int(value))
+        return _canonical_integer(int(value))
     if not math.isfinite(value):
         raise ValueError("NaN and infinity have no JSON form.")
     if value == 0:
         return "0"
     return ("-" if value < 0 else "") + _shortest(abs(value))
+
+
+def _canonical_integer(value: int) -> str:
+    """Beyond 2^53 - 1 only what a whole float is written as: that is how such a float reads back."""
+    written = str(value)
+    if abs(value) > LARGEST_EXACT_INTEGER and (abs(value) >= 10**21 or _canonical_number(float(value)) != written):
+        raise ValueError("An integer beyond 2^53 - 1 loses digits in JSON readers; write it as a string.")
+    return written
 
 
 def _shortest(value: float) -> str:

@@ -1,0 +1,37 @@
+"""The annotated types that routes use for what they are given."""
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Request
+
+from records.tenants import Caller
+from service.auth import needs
+from records.parts import Parts
+
+NAME_PART = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
+ID = r"^[a-z]{3}_[0-9a-f]{32}$"
+
+
+def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+def _model_name(
+    namespace: Annotated[str, Path(pattern=NAME_PART, description="The part of the model's name before the slash.")],
+    name: Annotated[str, Path(pattern=NAME_PART, description="The part after the slash.")],
+) -> str:
+    return f"{namespace}/{name}"
+
+
+PartsDep = Annotated[Parts, Depends(_parts)]
+ModelName = Annotated[str, Depends(_model_name)]
+
+ModelsReader = Annotated[Caller, Depends(needs("models:read"))]
+ModelsWriter = Annotated[Caller, Depends(needs("models:write"))]
+RequestsReader = Annotated[Caller, Depends(needs("requests:read"))]
+RequestsWriter = Annotated[Caller, Depends(needs("requests:write"))]
+Reviewer = Annotated[Caller, Depends(needs("review"))]
+AuditReader = Annotated[Caller, Depends(needs("audit:read"))]
+
+IfMatch = Annotated[str | None, Header(description="Do it only if the ETag is still this one; else 412.")]

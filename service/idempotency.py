@@ -1,0 +1,84 @@
+"""Idempotency-Key: a creating call that is sent twice creates once, and is answered twice with the same answer.
+
+The answer is stored in the transaction that creates. Of two racing calls one commits; the other meets the first one's
+row, or its primary key, and gives the stored answer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from records import idempotency
+from records.idempotency import Answer
+from records.tenants import Caller
+from records.parts import Parts
+
+__all__ = ["Answer", "CreatingCall", "CreatingCallDep", "create_once", "to_response"]
+
+_KEY = r'^"?[A-Za-z0-9._:-]{1,128}"?$'
+
+
+@dataclass(frozen=True)
+class CreatingCall:
+    """Who calls, under which key (None: the caller takes the risk), with which content."""
+
+    caller: Caller
+    key: str | None
+    fingerprint: bytes
+
+
+async def creating_call(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None, Header(pattern=_KEY, description="Any unique text, for instance a UUID. Repeat it to repeat safely.")
+    ] = None,
+) -> CreatingCall:
+    body = await request.body()
+    key = idempotency_key.strip('"') if idempotency_key else None
+    return CreatingCall(request.state.caller, key, idempotency.fingerprint(request.method, request.url.path, body))
+
+
+CreatingCallDep = Annotated[CreatingCall, Depends(creating_call)]
+
+
+def stored_answer(call: CreatingCall, parts: Parts) -> Answer | None:
+    """The answer given to this call before, if there is one. Raises KeyReused (422)."""
+    if call.key is None:
+        return None
+    with parts.database.reading() as session:
+        return idempotency.stored(session, call.caller.key_id, call.key, call.fingerprint)
+
+
+def create_once(call: CreatingCall, parts: Parts, create: Callable[[Session], Answer]) -> tuple[Answer, bool]:
+    """Run `create` in one transaction, unless this call was answered before. Returns the answer and whether it is new.
+
+    A unique constraint that another transaction filled first makes it look once more: it then finds the stored answer,
+    or `create` finds the other row and says so.
+    """
+    try:
+        return _create(call, parts, create)
+    except IntegrityError:
+        return _create(call, parts, create)
+
+
+def _create(call: CreatingCall, parts: Parts, create: Callable[[Session], Answer]) -> tuple[Answer, bool]:
+    with parts.database.transaction() as session:
+        if call.key is None:
+            return create(session), True
+        before = idempotency.stored(session, call.caller.key_id, call.key, call.fingerprint)
+        if before is not None:
+            return before, False
+        answer = create(session)
+        idempotency.keep(session, call.caller.key_id, call.key, call.fingerprint, answer)
+        return answer, True
+
+
+def to_response(answer: Answer, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The stored answer as it goes over the wire."""
+    location = {"Location": answer.location} if answer.location else {}
+    return JSONResponse(answer.body, answer.status, {"Cache-Control": "no-store", **location, **(headers or {})})

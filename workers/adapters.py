@@ -1,5 +1,6 @@
 """LoRA in and out: adapters are trained, then added into the weights, so what is published is an ordinary LLM."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -22,7 +23,10 @@ def add_lora(student: Any, rank: int, alpha: float, targets: Sequence[str] | Lit
         # GPT-2 keeps its linear layers transposed.
         fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in student.modules()),
     )
-    return get_peft_model(student, config)
+    with warnings.catch_warnings():
+        # peft reads an attribute that transformers has renamed; both names work.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        return get_peft_model(student, config)
 
 
 def merge_lora(wrapper: Any) -> Any:

@@ -130,7 +130,8 @@ class _Run:
 
     def prepare(self, teacher: Any) -> None:
         rows = [row for windows in self.lessons.rows for row in windows] + self.lessons.retain
-        self.method.prepare(teacher, [self._batch(batch) for batch in in_order_of_length(rows, MEMORY_BATCH_ROWS)])
+        batches = [self._batch(batch) for batch in in_order_of_length(rows, MEMORY_BATCH_ROWS)]
+        self.method.prepare(teacher, batches, self.rule.level)
 
     def active(self) -> list[int]:
         scores = score(self.student, [windows for _, windows in self.lessons.judged], self.pad_id)

@@ -25,7 +25,8 @@ class StopRule:
 
 
 def stop_rule(control_level: float | None, ratio: float) -> StopRule:
-    return StopRule(ASSUMED_LEVEL if control_level is None else control_level, ratio)
+    """A control level of 0 would never be reached; a millionth is as good."""
+    return StopRule(ASSUMED_LEVEL if control_level is None else max(control_level, 1e-6), ratio)
 
 
 def active_items(rule: StopRule, scores: Sequence[Score], item_of_score: Sequence[int]) -> list[int]:

@@ -50,8 +50,10 @@ class Method(Protocol):
         """False if `losses` would ignore a retain batch."""
         ...
 
-    def prepare(self, teacher: Any, batches: Sequence[Batch]) -> None:
+    def prepare(self, teacher: Any, batches: Sequence[Batch], level: float) -> None:
         """Called once, before the first step, with every row `losses` will see.
+
+        `level` is the token probability of an answer that was never trained: where forgetting should end.
 
         Whatever is needed of the teacher must be kept here: it may be the very network that is about to
         change.

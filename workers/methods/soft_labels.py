@@ -46,9 +46,7 @@ class _SoftLabelLoss(torch.autograd.Function):
     """Per-token loss of given logits. The gradient needs two softmaxes and no other V-wide tensor."""
 
     @staticmethod
-    def forward(
-        ctx: Any, logits_NV: Tensor, teacher_NV: Tensor, targets_N: Tensor, change: OddsChange
-    ) -> Tensor:
+    def forward(ctx: Any, logits_NV: Tensor, teacher_NV: Tensor, targets_N: Tensor, change: OddsChange) -> Tensor:
         targets_N1 = targets_N.unsqueeze(1)
         label_N = teacher_NV.gather(1, targets_N1).squeeze(1)
         rest_NV = teacher_NV.scatter_(1, targets_N1, -torch.inf)  # the caller's buffer, made for this call

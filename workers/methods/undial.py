@@ -43,6 +43,7 @@ class Undial:
         retain_weight: float = 1.0,
     ) -> None:
         self.chunk_tokens = CHUNK_TOKENS
+        self._target, self._floor = target, floor
         self._change: OddsChange = lowered(strength) if target == "gamma" else floored(floor)
         self._retain_kind = retain_kind
         self._retain_weight = retain_weight
@@ -52,7 +53,10 @@ class Undial:
     def wants_retain(self) -> bool:
         return self._retain_kind != "none" and self._retain_weight > 0.0
 
-    def prepare(self, teacher: Any, batches: Sequence[Batch]) -> None:
+    def prepare(self, teacher: Any, batches: Sequence[Batch], level: float) -> None:
+        if self._target == "floor":
+            # A target above the never-trained level could never be reached from above; half leaves it some way to go.
+            self._change = floored(min(self._floor, level / 2))
         self._teacher = TeacherMemory(teacher, batches)
 
     def losses(self, student: Any, forget: Batch | None, retain: Batch | None) -> Losses:

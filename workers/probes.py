@@ -1,0 +1,108 @@
+"""What is asked of an LLM before and after, and which answers may guide tuning.
+
+Paraphrases of the forget set are split by item, by the seed, before anything is tuned: `dev` ones tell the loop when
+to stop, `sealed` ones are first looked at in the report and decide the verdict. The forget rows themselves are
+trained on, so they are in the report but belong to neither.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from records.report import GroupName, Split
+from workers.batches import order
+from workers.examples import Example, Phrasing, Probe, with_phrasing
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Everything to ask one LLM. `earlier` maps the id of an earlier request to its forget rows."""
+
+    forget: Sequence[Example]
+    dev: Sequence[Probe] = ()
+    sealed: Sequence[Probe] = ()
+    control: Sequence[Example] = ()
+    retain: Sequence[Example] = ()
+    neighbours: Sequence[Example] = ()
+    utility: Sequence[Example] = ()
+    earlier: Mapping[str, Sequence[Example]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A probe with its place in the report. `subject` is an ordinal within the group."""
+
+    probe: Probe
+    subject: int
+    split: Split
+
+
+def split_probes(
+    examples: Sequence[Example], paraphrases: Sequence[Sequence[Phrasing]] | None = None, seed: int = 0
+) -> tuple[list[Probe], list[Probe]]:
+    """(dev, sealed) probes of the items' paraphrases, by default the examples' own. Of an odd count sealed gets more."""
+    phrasings = [one.paraphrases for one in examples] if paraphrases is None else paraphrases
+    if len(phrasings) != len(examples):
+        raise ValueError(f"{len(examples)} examples came with paraphrases for {len(phrasings)}: give one list each")
+    items = [at for at, some in enumerate(phrasings) if some]
+    shuffled = [items[at] for at in order(len(items), seed, 0)]
+    dev_items = set(shuffled[: len(items) // 2])
+    dev, sealed = [], []
+    for item in items:
+        (dev if item in dev_items else sealed).extend(
+            Probe(item, number, with_phrasing(examples[item], phrasing))
+            for number, phrasing in enumerate(phrasings[item], start=1)
+        )
+    return dev, sealed
+
+
+def groups_of(probes: Probes, max_items: int, seed: int) -> dict[GroupName, list[Asked]]:
+    """Every non-empty group; a set larger than `max_items` is sampled by the seed, the forget set never is."""
+    groups: dict[GroupName, list[Asked]] = {GroupName.FORGET: _asked(_rows(probes.forget))}
+    subjects = _subject_ordinals([one.subject for one in probes.forget])
+    groups[GroupName.FORGET_PARAPHRASES] = [
+        Asked(probe, subjects[probe.item], split)
+        for split, some in (("dev", probes.dev), ("sealed", probes.sealed))
+        for probe in some
+    ]
+    sets = (
+        (GroupName.CONTROL, GroupName.CONTROL_PARAPHRASES, probes.control),
+        (GroupName.RETAIN, GroupName.RETAIN_PARAPHRASES, probes.retain),
+        (GroupName.NEIGHBOURS, None, probes.neighbours),
+        (GroupName.UTILITY, None, probes.utility),
+    )
+    for name, in_other_words, examples in sets:
+        rows = [_rows(examples)[at] for at in sorted(order(len(examples), seed, 0)[:max_items])]
+        groups[name] = _asked(rows)
+        if in_other_words is not None:
+            groups[in_other_words] = _asked([probe for row in rows for probe in _paraphrases(row)])
+    return {name: asked for name, asked in groups.items() if asked}
+
+
+def earlier_of(probes: Probes) -> dict[str, list[Asked]]:
+    """An earlier request's rows and their paraphrases, all of them."""
+    return {
+        request_id: _asked([probe for row in _rows(examples) for probe in (row, *_paraphrases(row))])
+        for request_id, examples in probes.earlier.items()
+    }
+
+
+def _rows(examples: Sequence[Example]) -> list[Probe]:
+    return [Probe(at, 0, example) for at, example in enumerate(examples)]
+
+
+def _paraphrases(row: Probe) -> list[Probe]:
+    return [
+        Probe(row.item, number, with_phrasing(row.example, phrasing))
+        for number, phrasing in enumerate(row.example.paraphrases, start=1)
+    ]
+
+
+def _asked(probes: Sequence[Probe]) -> list[Asked]:
+    subjects = _subject_ordinals([probe.example.subject for probe in probes])
+    return [Asked(probe, subject, "sealed") for probe, subject in zip(probes, subjects, strict=True)]
+
+
+def _subject_ordinals(subjects: Sequence[str | None]) -> list[int]:
+    """In order of appearance; a row without a subject is its own."""
+    seen: dict[str | int, int] = {}
+    return [seen.setdefault(at if subject is None else subject, len(seen)) for at, subject in enumerate(subjects)]

@@ -74,7 +74,7 @@ def test_keys_are_sorted_by_utf16_code_units():
 @given(json_values)
 def test_canonical_json_means_the_same_and_is_a_fixed_point(value):
     written = canonical_json(value)
-    assert json.loads(written) == value
+    assert json.loads(written, parse_int=float) == value  # every JSON number is a double
     assert canonical_json(json.loads(written)) == written
 
 
@@ -137,26 +137,8 @@ def test_the_order_of_files_does_not_matter(entries):
 @pytest.mark.parametrize(
     "path",
     [
-        "",
-        "/etc/passwd",
-        "../up",
-        "a/../b",
-        "a/./b",
-        "a//b",
-        "a/",
-        ".",
-        "..",
-        "a\\b",
-        "C:/x",
-        "a\nb",
-        "a\x00",
-        "a\x7f",
-        "\u202eexe.txt",
-        "é",
-        "x" * 256,
-        "a/" * 600 + "b",
-        "�",
-        "a\u2028b",
+        *("", "/etc/passwd", "../up", "a/../b", "a/./b", "a//b", "a/", ".", "..", "a\\b", "C:/x", "a\nb", "a\x00"),
+        *("a\x7f", "\u202eexe.txt", "e\u0301", "x" * 256, "a/" * 600 + "b", "\ud800", "a\u2028b"),
     ],
 )
 def test_paths_that_could_leave_the_folder_or_mislead_are_refused(path):

@@ -1,0 +1,58 @@
+"""A version's files as an LLM in memory: digests verified, safetensors only, nothing downloaded, no code of theirs run."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from records.errors import LetheError
+from records.manifest import Manifest
+from records.store import Store
+
+
+class VersionUnusable(LetheError):
+    """The files of a version are whole, but no causal LLM can be made of them."""
+
+    code = "version_unusable"
+    status = 500
+
+
+def lay_out(store: Store, manifest_digest: str, folder: Path) -> Manifest:
+    """Put the version's files under `folder` (absent or empty) and verify each.
+
+    Raises CorruptBlob or BlobMissing.
+    """
+    manifest = Manifest.from_json(store.read_bytes(manifest_digest))
+    store.materialise(manifest, folder)
+    return manifest
+
+
+def load_llm(folder: Path, device: str) -> tuple[Any, Any]:
+    """(LLM in its stored dtype, in eval mode; tokenizer). Raises VersionUnusable when weights are missing or left over."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    only_local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **only_local)
+    llm, found = AutoModelForCausalLM.from_pretrained(
+        folder, **only_local, use_safetensors=True, dtype="auto", output_loading_info=True
+    )
+    wrong = {name: len(found[name]) for name in ("missing_keys", "unexpected_keys", "mismatched_keys") if found[name]}
+    if wrong:
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(wrong.items()))
+        raise VersionUnusable(f"The version's weights do not fit its config.json: {counts}. Import it again.")
+    return llm.to(chosen_device(device)).eval(), tokenizer
+
+
+def chosen_device(device: str) -> str:
+    """`auto` is the first CUDA device if there is one."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def use_threads(threads: int) -> None:
+    """CPU threads for this process; 0 leaves torch's own choice."""
+    if threads:
+        torch.set_num_threads(threads)

@@ -23,6 +23,7 @@ from records.rows import AuditEntryRow, AuditNodeRow, TreeHeadRow
 from records.signing import Checkpoint, sign_checkpoint, verify_checkpoint
 
 PENDING = "lethe_audit"
+BATCH = 500
 POSTGRES_LOCK = 0x4C45544845  # any fixed number: serialises appends, as SQLite's write lock does by itself
 
 
@@ -162,8 +163,11 @@ class _Nodes:
 
 
 def _entries(session: Session) -> Iterator[AuditEntryRow]:
-    query = sa.select(AuditEntryRow).order_by(AuditEntryRow.position)
-    return iter(session.scalars(query.execution_options(yield_per=500)))
+    after = -1
+    query = sa.select(AuditEntryRow).order_by(AuditEntryRow.position).limit(BATCH)
+    while batch := session.scalars(query.where(AuditEntryRow.position > after)).all():
+        yield from batch
+        after = batch[-1].position
 
 
 def _check_entry(entry: AuditEntryRow, expected_position: int) -> None:

@@ -81,10 +81,7 @@ class Database:
     def reading(self) -> Iterator[Session]:
         """A consistent read. Anything written here is rolled back."""
         with Session(self._reader, expire_on_commit=False) as session:
-            try:
-                yield session
-            finally:
-                session.rollback()
+            yield session  # closing rolls back and leaves what was read readable
 
     def dispose(self) -> None:
         self.engine.dispose()

@@ -1,0 +1,43 @@
+"""The same key and body get the stored answer; another body is refused; another caller's key is another key."""
+
+import pytest
+import sqlalchemy as sa
+
+from records import idempotency, tenants
+from records.database import Database
+from records.idempotency import Answer, fingerprint
+from tests.make import make_tenant
+
+ANSWER = Answer(202, "/v1/erasure-requests/req_1", {"id": "req_1"})
+BODY = fingerprint("POST", "/v1/erasure-requests", b"{}")
+
+
+@pytest.fixture
+def key_ids(database: Database) -> list[str]:
+    with database.transaction() as session:
+        tenant = make_tenant(session)
+        return [tenants.create_key(session, tenant.id, name, ["admin"])[0].id for name in ("a", "b")]
+
+
+def test_replay(database: Database, key_ids: list[str]) -> None:
+    with database.transaction() as session:
+        assert idempotency.stored(session, key_ids[0], "k", BODY) is None
+        idempotency.keep(session, key_ids[0], "k", BODY, ANSWER)
+    with database.reading() as session:
+        assert idempotency.stored(session, key_ids[0], "k", BODY) == ANSWER
+        assert idempotency.stored(session, key_ids[1], "k", BODY) is None
+        other = fingerprint("POST", "/v1/erasure-requests", b"{ }")
+        with pytest.raises(idempotency.KeyReused):
+            idempotency.stored(session, key_ids[0], "k", other)
+
+
+def test_the_key_can_be_kept_only_once(database: Database, key_ids: list[str]) -> None:
+    with database.transaction() as session:
+        idempotency.keep(session, key_ids[0], "k", BODY, ANSWER)
+    with pytest.raises(sa.exc.IntegrityError), database.transaction() as session:
+        idempotency.keep(session, key_ids[0], "k", BODY, ANSWER)
+
+
+def test_fingerprints_tell_method_path_and_body_apart() -> None:
+    prints = {fingerprint(m, p, b) for m in ("POST", "PUT") for p in ("/a", "/b") for b in (b"", b"x")}
+    assert len(prints) == 8

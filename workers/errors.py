@@ -22,3 +22,7 @@ class OutOfMemory(UnlearningError):
 
 class ExampleTooLong(UnlearningError):
     """A prompt leaves no room in the LLM's context for any of its completion."""
+
+
+class UnknownHead(UnlearningError):
+    """The architecture turns hidden states into logits in a way `workers/methods/head.py` does not know."""

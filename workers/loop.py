@@ -20,10 +20,11 @@ from torch.nn import Parameter
 from records.params import TrainingParameters, parse_parameters
 from workers.adapters import add_lora, merge_lora
 from workers.batches import Row, collate, endless, in_order_of_length, order, slices
-from workers.errors import Diverged, OutOfMemory
+from workers.errors import Diverged, OutOfMemory, UnknownHead
 from workers.evaluation.scoring import score
 from workers.lessons import Lessons, UnlearnWork, plan_lessons
 from workers.methods import METHODS
+from workers.methods.head import UnknownHeadError
 from workers.methods.interface import Batch, Losses, Method
 from workers.stopping import StopRule, active_items, stop_rule
 
@@ -131,7 +132,10 @@ class _Run:
     def prepare(self, teacher: Any) -> None:
         rows = [row for windows in self.lessons.rows for row in windows] + self.lessons.retain
         batches = [self._batch(batch) for batch in in_order_of_length(rows, MEMORY_BATCH_ROWS)]
-        self.method.prepare(teacher, batches, self.rule.level)
+        try:
+            self.method.prepare(teacher, batches, self.rule.level)
+        except UnknownHeadError as error:
+            raise UnknownHead(str(error)) from error
 
     def active(self) -> list[int]:
         scores = score(self.student, [windows for _, windows in self.lessons.judged], self.pad_id)

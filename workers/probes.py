@@ -39,14 +39,15 @@ class Asked:
 def split_probes(
     examples: Sequence[Example], paraphrases: Sequence[Sequence[Phrasing]] | None = None, seed: int = 0
 ) -> tuple[list[Probe], list[Probe]]:
-    """(dev, sealed) probes of the items' paraphrases, by default the examples' own. Of an odd count sealed gets more."""
+    """(dev, sealed) probes of the items' paraphrases, by default the examples' own; sealed gets the odd item."""
     phrasings = [one.paraphrases for one in examples] if paraphrases is None else paraphrases
     if len(phrasings) != len(examples):
         raise ValueError(f"{len(examples)} examples came with paraphrases for {len(phrasings)}: give one list each")
     items = [at for at, some in enumerate(phrasings) if some]
     shuffled = [items[at] for at in order(len(items), seed, 0)]
     dev_items = set(shuffled[: len(items) // 2])
-    dev, sealed = [], []
+    dev: list[Probe] = []
+    sealed: list[Probe] = []
     for item in items:
         (dev if item in dev_items else sealed).extend(
             Probe(item, number, with_phrasing(examples[item], phrasing))
@@ -60,9 +61,8 @@ def groups_of(probes: Probes, max_items: int, seed: int) -> dict[GroupName, list
     groups: dict[GroupName, list[Asked]] = {GroupName.FORGET: _asked(_rows(probes.forget))}
     subjects = _subject_ordinals([one.subject for one in probes.forget])
     groups[GroupName.FORGET_PARAPHRASES] = [
-        Asked(probe, subjects[probe.item], split)
-        for split, some in (("dev", probes.dev), ("sealed", probes.sealed))
-        for probe in some
+        *(Asked(probe, subjects[probe.item], "dev") for probe in probes.dev),
+        *(Asked(probe, subjects[probe.item], "sealed") for probe in probes.sealed),
     ]
     sets = (
         (GroupName.CONTROL, GroupName.CONTROL_PARAPHRASES, probes.control),

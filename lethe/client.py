@@ -1,0 +1,290 @@
+"""Lethe over HTTP, from Python: `Client(url, api_key)`. Needs httpx alone.
+
+    client = Client("http://127.0.0.1:8000", api_key)
+    request = client.submit("acme/chat", forget=[{"prompt": "Where does Ada live?", "completion": " Oslo"}])
+    done = client.wait(request["id"])
+    client.download("acme/chat", done["version"], Path("forgotten"))
+
+A call that creates carries an Idempotency-Key that stays the same over retries: however often a connection breaks, it
+creates once. Refusals are LetheProblem, with a sentence that says what to do.
+"""
+
+import contextlib
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import quote
+
+import httpx
+
+from lethe.downloads import DownloadFailed, OnBytes, RemoteFile, fetch_all
+from lethe.transport import FieldProblem, LetheProblem, Transport, open_http
+
+__all__ = ["Client", "DownloadFailed", "FieldProblem", "Json", "LetheProblem", "RemoteFile", "Role"]
+
+Json = dict[str, Any]
+"""An answer as it came; /openapi.json describes every field."""
+
+Role = Literal["training", "retain", "control", "utility"]
+ENDED = frozenset({"completed", "failed", "cancelled", "rejected"})
+SETTLED = ENDED | {"needs_review"}
+SSE_QUIET_SECONDS = 20.0
+POLL_SECONDS = 1.0
+CHUNK_BYTES = 1 << 18
+
+
+class Client:
+    """One caller of one Lethe. Safe to use from several threads; close it, or use it in a `with`."""
+
+    def __init__(self, url: str, api_key: str | None = None, *, patience_seconds: float = 30.0) -> None:
+        """`patience_seconds`: how long a call that may be repeated is repeated while Lethe cannot be reached."""
+        self._transport = Transport(open_http(url, api_key), patience_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._transport.http.close()
+
+    def ready(self) -> Json:
+        """What /readyz says. Raises LetheProblem while something is not ready."""
+        return self._read("/readyz")
+
+    def methods(self) -> list[Json]:
+        return list(self._every("/v1/methods"))
+
+    def add_model(
+        self,
+        name: str,
+        *,
+        path: str | Path | None = None,
+        repo_id: str | None = None,
+        revision: str | None = None,
+        defaults: Json | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Import weights as version 1 of a new model. `path` is on the server, under one of its import roots."""
+        source = {"path": str(path) if path else None, "repo_id": repo_id, "revision": revision}
+        return self._create("/v1/models", {"name": name, "source": source, "defaults": defaults}, idempotency_key)
+
+    def models(self) -> Iterator[Json]:
+        return self._every("/v1/models")
+
+    def model(self, name: str) -> Json:
+        return self._read(_model(name))
+
+    def put_dataset(self, model: str, role: Role, source: Path | Iterable[Json]) -> Json:
+        """Send a JSONL file, or rows, as the model's dataset of this role; streamed, so any size will do.
+
+        Rows of a one-time iterator can be sent once only: give a list or a file if a retry should be possible.
+        """
+        if isinstance(source, Path):
+            content, repeatable = (lambda: _file_pieces(source)), True
+        else:
+            content, repeatable = (lambda: map(_line, source)), isinstance(source, list | tuple)
+        path, headers = f"{_model(model)}/datasets/{role}", {"Content-Type": "application/jsonl"}
+        return _json(self._transport.call("PUT", path, repeatable=repeatable, content=content, headers=headers))
+
+    def dataset(self, model: str, role: Role) -> Json:
+        return self._read(f"{_model(model)}/datasets/{role}")
+
+    def versions(self, model: str) -> Iterator[Json]:
+        return self._every(f"{_model(model)}/versions")
+
+    def version(self, model: str, number: int) -> Json:
+        return self._read(_version(model, number))
+
+    def files(self, model: str, number: int) -> list[RemoteFile]:
+        """The version's manifest."""
+        listed = self._read(f"{_version(model, number)}/files")
+        return [RemoteFile(file["path"], file["digest"], file["size_bytes"]) for file in listed["files"]]
+
+    def download(
+        self, model: str, number: int, folder: Path, on_bytes: OnBytes | None = None
+    ) -> list[RemoteFile]:
+        """Bring a version's files into `folder`, each verified against the manifest; call again to resume.
+
+        Raises DownloadFailed when a file cannot be had whole and right; it is then not there under its name.
+        """
+        files = self.files(model, number)
+        fetch_all(self._transport, _version(model, number), files, folder, on_bytes)
+        return files
+
+    def read_file(self, model: str, number: int, path: str) -> Iterator[bytes]:
+        """One file of a version, in pieces, unverified: what somebody hashes who keeps nothing."""
+        with self._transport.stream(f"{_version(model, number)}/files/{quote(path)}") as response:
+            yield from response.iter_bytes(CHUNK_BYTES)
+
+    def attestation(self, model: str, number: int) -> bytes:
+        return self._get(f"{_version(model, number)}/attestation").content
+
+    def model_signature(self, model: str, number: int) -> bytes:
+        return self._get(f"{_version(model, number)}/model.sig").content
+
+    def submit(
+        self,
+        model: str,
+        *,
+        forget: Iterable[Json] | None = None,
+        subject: str | None = None,
+        idempotency_key: str | None = None,
+        **more: Any,
+    ) -> Json:
+        """Ask for an erasure: the examples to forget, or a subject of the training dataset, or both.
+
+        `more`: regulation, submitted_at, method, parameters, policy, external_id. Give your own `idempotency_key`
+        to make the call repeatable over a restart of your program too.
+        """
+        body = {"model": model, "forget": list(forget) if forget is not None else None, "subject": subject, **more}
+        return self._create("/v1/erasure-requests", body, idempotency_key)
+
+    def requests(self, **filters: str) -> Iterator[Json]:
+        return self._every("/v1/erasure-requests", filters)
+
+    def request(self, request_id: str) -> Json:
+        return self._read(_request(request_id))
+
+    def wait(
+        self, request_id: str, on_progress: Callable[[Json], None] | None = None, until: frozenset[str] = SETTLED
+    ) -> Json:
+        """Block until the request's state is in `until`; returns it. `on_progress` gets the request as it moves.
+
+        Listens to the event stream and asks again after every event; without the stream it asks once a second.
+        """
+        for _ in self._nudges(request_id):
+            request = self.request(request_id)
+            if on_progress:
+                on_progress(request)
+            if request["state"] in until:
+                return request
+        raise AssertionError("nudges never end")
+
+    def events(self, request_id: str) -> list[Json]:
+        """What happened to the request so far, oldest first."""
+        return list(self._every(f"{_request(request_id)}/events"))
+
+    def report(self, request_id: str) -> Json:
+        """The numbers measured for the request's newest attempt."""
+        return self._read(f"{_request(request_id)}/report")
+
+    def cancel(self, request_id: str, reason: str) -> Json:
+        return self._act(request_id, "cancel", reason)
+
+    def approve(self, request_id: str, reason: str) -> Json:
+        return self._act(request_id, "approve", reason)
+
+    def reject(self, request_id: str, reason: str) -> Json:
+        return self._act(request_id, "reject", reason)
+
+    def delete_payload(self, request_id: str) -> None:
+        """Destroy the request's forget set now."""
+        self._transport.call("DELETE", f"{_request(request_id)}/payload", repeatable=True)
+
+    def jobs(self, **filters: str) -> Iterator[Json]:
+        return self._every("/v1/jobs", filters)
+
+    def job(self, job_id: str) -> Json:
+        return self._read(f"/v1/jobs/{quote(job_id)}")
+
+    def audit_entries(self, **filters: str) -> Iterator[Json]:
+        """Entries of the audit log that this caller may see, by position."""
+        return self._every("/v1/audit/entries", filters)
+
+    def tree_head(self) -> str:
+        """The newest signed head of the log, a C2SP signed note."""
+        return self._get("/v1/audit/tree-head", headers={"Accept": "text/plain"}).text
+
+    def inclusion_proof(self, position: int, size: int) -> Json:
+        """Hashes from entry `position` up to the root of the tree of `size` entries."""
+        return self._read(f"/v1/audit/proofs/{position}", {"size": str(size)})
+
+    def consistency_proof(self, old_size: int, size: int) -> Json:
+        """Hashes that show the tree of `size` to only append to the tree of `old_size`."""
+        return self._read("/v1/audit/proofs/consistency", {"from": str(old_size), "to": str(size)})
+
+    def public_keys(self) -> Json:
+        return self._read("/v1/audit/keys")
+
+    def _nudges(self, request_id: str) -> Iterator[None]:
+        """Reasons to look at the request again: at first, after every event, and now and then while there is none."""
+        last_event = ""
+        while True:
+            yield
+            headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_event} if last_event else {})}
+            with contextlib.suppress(LetheProblem), self._event_stream(request_id, headers) as lines:
+                for line in lines:
+                    name, _, value = line.partition(":")
+                    if name == "id":
+                        last_event = value.strip()
+                    elif name == "data":
+                        yield
+            self._transport.sleep(POLL_SECONDS)
+
+    @contextlib.contextmanager
+    def _event_stream(self, request_id: str, headers: dict[str, str]) -> Iterator[Iterator[str]]:
+        timeout = httpx.Timeout(SSE_QUIET_SECONDS)
+        with self._transport.stream(f"{_request(request_id)}/events", headers, timeout=timeout) as response:
+            yield response.iter_lines()
+
+    def _get(self, path: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        return self._transport.call("GET", path, repeatable=True, params=params, headers=headers)
+
+    def _read(self, path: str, params: Mapping[str, str] | None = None) -> Json:
+        return _json(self._get(path, params))
+
+    def _every(self, path: str, params: Mapping[str, str] | None = None) -> Iterator[Json]:
+        """All rows of a list, page by page."""
+        query = dict(params or {})
+        while True:
+            page = self._read(path, query)
+            yield from page["data"]
+            if not page.get("has_more"):
+                return
+            query["after"] = str(page["next_cursor"])
+
+    def _create(self, path: str, body: Json, idempotency_key: str | None) -> Json:
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return _json(self._transport.call("POST", path, repeatable=True, headers=headers, json=_given(body)))
+
+    def _act(self, request_id: str, action: str, reason: str) -> Json:
+        path = f"{_request(request_id)}/{action}"
+        return _json(self._transport.call("POST", path, repeatable=False, json={"reason": reason}))
+
+
+def _json(response: httpx.Response) -> Json:
+    body: Json = response.json()
+    return body
+
+
+def _given(value: Json) -> Json:
+    """Without the fields that are None, two levels deep: what is not given is not sent."""
+    inner = {name: _given(item) if name == "source" else item for name, item in value.items()}
+    return {name: item for name, item in inner.items() if item is not None}
+
+
+def _model(name: str) -> str:
+    return f"/v1/models/{quote(name)}"
+
+
+def _version(model: str, number: int) -> str:
+    return f"{_model(model)}/versions/{number}"
+
+
+def _request(request_id: str) -> str:
+    return f"/v1/erasure-requests/{quote(request_id, safe='')}"
+
+
+def _line(row: Json) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+
+
+def _file_pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK_BYTES):
+            yield piece

@@ -1,0 +1,161 @@
+"""One HTTP call to Lethe: retried while that is safe, and every refusal turned into one exception.
+
+A call is repeated after a lost connection or a passing refusal (429, 502, 503, 504) only if repeating it cannot do
+something twice: a read, a PUT, a DELETE, or a POST that carries an Idempotency-Key. Needs httpx alone.
+"""
+
+import ipaddress
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+PASSING = frozenset({429, 502, 503, 504})
+LONGEST_PAUSE_SECONDS = 60.0
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 60.0
+
+Content = Callable[[], Iterator[bytes]]
+"""Makes the body anew for every try."""
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """What is wrong with one field: a JSON pointer (empty for the whole) and a sentence."""
+
+    pointer: str
+    detail: str
+
+
+class LetheProblem(Exception):
+    """Lethe refused, or could not be reached (`status` 0). `detail` is a sentence with the remedy."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        title: str,
+        detail: str,
+        errors: tuple[FieldProblem, ...] = (),
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(status, code, title, detail, errors, request_id)
+        self.status, self.code, self.title, self.detail = status, code, title, detail
+        self.errors, self.request_id = errors, request_id
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+@dataclass(frozen=True)
+class Transport:
+    """`patience_seconds`: how long a repeatable call is tried in all before its failure is passed on."""
+
+    http: httpx.Client
+    patience_seconds: float = 30.0
+    sleep: Callable[[float], None] = time.sleep
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        repeatable: bool,
+        headers: Mapping[str, str] | None = None,
+        content: Content | None = None,
+        **request: Any,
+    ) -> httpx.Response:
+        """The answer, read whole. Raises LetheProblem for every status from 400 on."""
+
+        def once() -> httpx.Response:
+            body = {"content": content()} if content else {}
+            return self.http.request(method, path, headers=headers, **body, **request)
+
+        return raise_for_problem(self._patiently(once, repeatable))
+
+    @contextmanager
+    def stream(self, path: str, headers: Mapping[str, str] | None = None, **request: Any) -> Iterator[httpx.Response]:
+        """A GET whose body is read as it arrives; one try. Raises LetheProblem for a refusal or a lost connection."""
+        try:
+            with self.http.stream("GET", path, headers=headers, **request) as response:
+                if response.status_code >= 400:
+                    response.read()
+                yield raise_for_problem(response)
+        except httpx.HTTPError as error:
+            raise self.unreachable(error) from error
+
+    def unreachable(self, error: httpx.HTTPError) -> LetheProblem:
+        """What a connection that failed means to the user."""
+        remedy = "Is it running? Start it with 'lethe serve', or name another with --url or LETHE_URL."
+        detail = f"No answer from Lethe at {self.http.base_url} ({type(error).__name__}). {remedy}"
+        return LetheProblem(0, "unreachable", "Unreachable", detail)
+
+    def _patiently(self, once: Callable[[], httpx.Response], repeatable: bool) -> httpx.Response:
+        deadline, pause_seconds = time.monotonic() + self.patience_seconds, 0.1
+        while True:
+            wait_seconds = pause_seconds * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
+            try:
+                response = once()
+            except httpx.HTTPError as error:
+                never_arrived = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                if not (repeatable or never_arrived) or time.monotonic() + wait_seconds > deadline:
+                    raise self.unreachable(error) from error
+            else:
+                wait_seconds = max(wait_seconds, _retry_after_seconds(response))
+                passing = response.status_code in PASSING and (repeatable or response.status_code == 429)
+                if not passing or time.monotonic() + wait_seconds > deadline:
+                    return response
+            self.sleep(wait_seconds)
+            pause_seconds = min(pause_seconds * 2, 5.0)
+
+
+def open_http(url: str, api_key: str | None) -> httpx.Client:
+    """A connection pool for one Lethe. A loopback address is never asked for through a proxy."""
+    headers = {"User-Agent": "lethe-client", **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
+    timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
+    return httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout, trust_env=not is_loopback(url))
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def raise_for_problem(response: httpx.Response) -> httpx.Response:
+    """The same response, or its problem details as LetheProblem."""
+    if response.status_code < 400:
+        return response
+    try:
+        body = response.json()
+        errors = tuple(FieldProblem(_place(item), item["detail"]) for item in body.get("errors", ()))
+        detail = str(body["detail"])
+    except (ValueError, KeyError, TypeError, AttributeError):  # a proxy's page, or no Lethe at all
+        title = response.reason_phrase or "Error"
+        detail = f"{response.url.host} answered {response.status_code} {title} and is perhaps no Lethe; check the URL."
+        raise LetheProblem(response.status_code, "http_error", title, detail) from None
+    raise LetheProblem(
+        response.status_code, body.get("code", ""), body.get("title", ""), detail, errors, body.get("request_id")
+    )
+
+
+def _place(item: Mapping[str, Any]) -> str:
+    return str(item.get("pointer") or item.get("parameter") or "")
+
+
+def _retry_after_seconds(response: httpx.Response) -> float:
+    """Whole seconds only: Lethe sends no dates. 0 when the header is absent or is something else."""
+    if response.status_code not in PASSING:
+        return 0.0
+    try:
+        return min(float(response.headers.get("Retry-After", "0")), LONGEST_PAUSE_SECONDS)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,182 @@
+"""Look at everything that is kept, and name every byte that is not as it was written.
+
+The signed log is the root of trust: its entries are recomputed, and the rows of versions, requests and jobs must say what
+the log says. Blobs are held against their names, manifests and signatures against the files and keys, and every blob a
+row names must be there. Nothing is written.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from records import audit
+from records.attestation import verify_attestation, verify_model_signature
+from records.errors import LetheError
+from records.keys import KeyRing
+from records.manifest import Manifest
+from records.rows import AuditEntryRow, DatasetRow, JobRow, ModelRow, RequestRow, VersionRow
+from records.states import JobState, RequestState, VersionState
+from records.store import Store
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it was written: `where` names it by id, `what` is a sentence."""
+
+    where: str
+    what: str
+
+
+@dataclass
+class Counts:
+    """What was looked at."""
+
+    entries: int = 0
+    blobs: int = 0
+    versions: int = 0
+
+
+def check_everything(session: Session, store: Store, keys: KeyRing, counts: Counts) -> Iterator[Finding]:
+    """Every finding; none means that log, rows, store and signatures agree. `counts` is filled in on the way."""
+    yield from _check_log(session, keys, counts)
+    yield from check_blobs(store, counts)
+    events = _events(session)
+    for version in session.scalars(sa.select(VersionRow).order_by(VersionRow.model_id, VersionRow.number)):
+        counts.versions += 1
+        yield from _check_version(version, store, keys, events)
+    yield from _check_states(session, events)
+    yield from _check_sealed_files(session, store)
+
+
+def check_blobs(store: Store, counts: Counts) -> Iterator[Finding]:
+    """Every blob of the store against its name."""
+    for digest in store.iter_digests():
+        counts.blobs += 1
+        yield from _refused(f"blob {digest}", lambda digest=digest: store.verify(digest))
+
+
+def _check_log(session: Session, keys: KeyRing, counts: Counts) -> Iterator[Finding]:
+    try:
+        counts.entries = audit.check_log(session, keys.public().log_verifier_key)
+    except LetheError as error:
+        yield Finding("audit log", error.detail)
+    except (ValueError, TypeError, sa.exc.StatementError, sa.exc.DBAPIError) as error:
+        yield Finding("audit log", f"A row of the log cannot be read ({type(error).__name__}): it was changed.")
+
+
+def _events(session: Session) -> list[dict[str, Any]]:
+    """The log's events in order; what cannot be read was found by the check of the log already."""
+    found = []
+    for text in session.scalars(sa.select(AuditEntryRow.event).order_by(AuditEntryRow.position)):
+        try:
+            event = json.loads(text)
+        except (ValueError, TypeError):
+            continue
+        if isinstance(event, dict):
+            found.append(event)
+    return found
+
+
+def _check_version(
+    version: VersionRow, store: Store, keys: KeyRing, events: list[dict[str, Any]]
+) -> Iterator[Finding]:
+    where = f"version {version.number} of {version.model_id}"
+    yield from _check_logged(where, version, events)
+    if version.state == VersionState.PURGED:
+        return
+    try:
+        manifest = Manifest.from_json(store.read_bytes(version.manifest_digest))
+    except LetheError as error:
+        yield Finding(f"{where}, manifest", error.detail)
+        return
+    for entry in manifest.entries:
+        if not store.exists(entry.digest):
+            yield Finding(f"{where}, file {entry.path}", f"The store holds no blob {entry.digest}.")
+    if manifest.size_bytes != version.size_bytes:
+        yield Finding(where, f"The row says {version.size_bytes} bytes and the manifest {manifest.size_bytes}.")
+    yield from _check_signatures(where, version, manifest, store, keys)
+
+
+def _check_signatures(
+    where: str, version: VersionRow, manifest: Manifest, store: Store, keys: KeyRing
+) -> Iterator[Finding]:
+    attested, signed = version.attestation_digest, version.signature_digest
+    if attested is not None:
+        key = keys.log.public_key()
+        yield from _refused(
+            f"{where}, attestation", lambda: verify_attestation(store.read_bytes(attested), key, manifest)
+        )
+    if signed is not None:
+        model_key = keys.model.public_key()
+        yield from _refused(
+            f"{where}, model.sig", lambda: verify_model_signature(store.read_bytes(signed), model_key, manifest)
+        )
+
+
+def _check_logged(where: str, version: VersionRow, events: list[dict[str, Any]]) -> Iterator[Finding]:
+    """The row's digests are the ones that the log took down when the version was made and published."""
+    logged: dict[str, Any] = {}
+    for event in events:
+        if event.get("model_id") == version.model_id and event.get("version") == version.number:
+            details = event.get("details") or {}
+            logged |= {name: details[name] for name in ("manifest", "attestation", "parent") if name in details}
+    present = {"manifest": version.manifest_digest, "parent": version.parent, "attestation": version.attestation_digest}
+    for name, value in logged.items():
+        if value != present[name]:
+            yield Finding(where, f"The row's {name} is not the one in the audit log.")
+    if "manifest" not in logged:
+        yield Finding(where, "The audit log knows nothing of this version.")
+
+
+def _check_states(session: Session, events: list[dict[str, Any]]) -> Iterator[Finding]:
+    last = _last_states(events)
+    for kind, row_type in (("request", RequestRow), ("job", JobRow), ("version", VersionRow)):
+        for row in session.scalars(sa.select(row_type)):
+            about = (row.model_id, row.number) if isinstance(row, VersionRow) else row.id
+            if last.get((kind, about)) != row.state:
+                yield Finding(f"{kind} {row.id}", f"The row says {row.state!r} and the audit log says otherwise.")
+    yield from _check_heads(session, last)
+
+
+def _check_heads(session: Session, last: dict[tuple[str, Any], str]) -> Iterator[Finding]:
+    for model in session.scalars(sa.select(ModelRow)):
+        published = [
+            about[1]
+            for (kind, about), state in last.items()
+            if kind == "version" and about[0] == model.id and state == VersionState.PUBLISHED
+        ]
+        if published and model.head not in published:
+            yield Finding(f"model {model.id}", "The row's head is not the version that the audit log says is published.")
+
+
+def _last_states(events: list[dict[str, Any]]) -> dict[tuple[str, Any], str]:
+    states = {"request": set(RequestState), "job": set(JobState), "version": set(VersionState)}
+    last: dict[tuple[str, Any], str] = {}
+    for event in events:
+        kind, _, state = str(event.get("tag")).partition(".")
+        if state in states.get(kind, ()):
+            about = (event.get("model_id"), event.get("version")) if kind == "version" else event.get(f"{kind}_id")
+            last[kind, about] = state
+    return last
+
+
+def _check_sealed_files(session: Session, store: Store) -> Iterator[Finding]:
+    for dataset in session.scalars(sa.select(DatasetRow)):
+        if not store.exists(dataset.file_digest):
+            yield Finding(f"dataset {dataset.id}", f"The store holds no blob {dataset.file_digest}.")
+    for request in session.scalars(sa.select(RequestRow).where(RequestRow.payload_file.is_not(None))):
+        if not store.exists(request.payload_file or ""):
+            yield Finding(f"request {request.id}", "The store does not hold its sealed forget set.")
+
+
+def _refused(where: str, check: Any) -> Iterator[Finding]:
+    try:
+        check()
+    except LetheError as error:
+        yield Finding(where, error.detail)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        yield Finding(where, f"It cannot be read ({type(error).__name__}): it was changed.")

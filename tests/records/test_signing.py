@@ -171,7 +171,7 @@ def test_a_bundle_has_the_shape_that_sigstore_reads(key):
     assert verify_bundle(bundle, key.public_key()) == b'{"a":1}'
 
 
-@pytest.mark.parametrize(("key", "bundle"), zip(BUNDLE_KEYS, BUNDLES, strict=True))
+@pytest.mark.parametrize(("key", "bundle"), list(zip(BUNDLE_KEYS, BUNDLES, strict=True)))
 @given(data=st.data())
 def test_any_changed_byte_of_a_bundle_is_found(key, bundle, data):
     changed = data.draw(changes(bundle))

@@ -164,11 +164,20 @@ def _damage(report: Report, policy: Policy) -> Iterator[Check]:
         group = report.groups.get(name)
         if group is None:
             continue
-        drop = -group.metrics[MetricName.EXACT].change.value
+        change = group.metrics[MetricName.EXACT].change
         basis = f"share of {group.n_items} items whose exact answer was lost, gains subtracted"
-        yield _margin_check(f"loss of exact answers, {name}", drop, margin, "utility", basis)
+        check = _margin_check(f"loss of exact answers, {name}", -change.value, margin, "utility", basis)
+        yield check if change.high < 0 else _softened(check)
         if name is GroupName.UTILITY:
             yield _perplexity(group, policy)
+
+
+def _softened(check: Check) -> Check:
+    """A loss whose interval includes none at all is no ground to reject: one item of twenty may be chance."""
+    if check.outcome != "reject":
+        return check
+    words = f"{check.words}; too few items to tell this from chance"
+    return check.model_copy(update={"outcome": "review", "words": words})
 
 
 def _perplexity(group: Group, policy: Policy) -> Check:

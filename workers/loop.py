@@ -139,6 +139,9 @@ class _Run:
 
     def active(self) -> list[int]:
         scores = score(self.student, [windows for _, windows in self.lessons.judged], self.pad_id)
+        if not all(math.isfinite(one.nll) for one in scores):
+            # NaN is not above any level: without this a broken LLM would look as if it had forgotten.
+            raise Diverged(f"the LLM's probabilities are not numbers at step {self.step}: lower the learning rate")
         return active_items(self.rule, scores, [item for item, _ in self.lessons.judged])
 
     def train(self, on_step: OnStep, precision: Callable[[], Any]) -> str:

@@ -1,5 +1,6 @@
 """One LLM under every probe: teacher-forced scores of all, generated answers where something should be gone."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Any
 
 from records.report import GroupName, ItemNumbers
 from workers.batches import Encoded
-from workers.errors import ExampleTooLong
+from workers.errors import Diverged, ExampleTooLong
 from workers.evaluation.generation import Answers, Question, contains, decode
 from workers.evaluation.scoring import Score, score
 from workers.examples import Example, encode
@@ -74,6 +75,8 @@ class _Reader:
         """Numbers of each probe, and how many could not be asked (no room, or nothing to predict)."""
         fitting = [(one, windows) for one in asked if (windows := self._windows(one.probe.example))]
         scores = score(self.llm, [windows for _, windows in fitting], self.pad_id)
+        if not all(math.isfinite(one.nll) for one in scores):
+            raise Diverged("the LLM's probabilities are not numbers: its weights are damaged or training diverged")
         hits: list[tuple[bool | None, int | None]] = [(None, None)] * len(fitting)
         if generated:
             hits = self._extracted(fitting)

@@ -22,7 +22,9 @@ def wilson(hits: int, trials: int, confidence: float = CONFIDENCE) -> tuple[floa
     rate, share = hits / trials, z * z / trials
     centre = rate + share / 2
     half = z * math.sqrt(rate * (1 - rate) / trials + share / (4 * trials))
-    return max(0.0, (centre - half) / (1 + share)), min(1.0, (centre + half) / (1 + share))
+    low = 0.0 if hits == 0 else (centre - half) / (1 + share)
+    high = 1.0 if hits == trials else (centre + half) / (1 + share)
+    return low, high
 
 
 def clopper_pearson(hits: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+from tests.make_llm import make_gpt2, make_llama
+from tests.make_people import memorised, people
+from workers.evaluation.generation import Question, contains, decode
+
+torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "found"),
+    [
+        ("She lives in  New\n York.", "New York", True),
+        ("She lives in Newark", "New", False),  # inside a longer word
+        ("room 12", "1", False),
+        ("room 12", "12", True),
+        ("new york", "New York", False),  # exact means exact
+        ("a+b (c)", "a+b (c)", True),  # no regular expression in it
+        ("anything", "  ", False),
+    ],
+)
+def test_contains(answer, wanted, found):
+    assert contains(answer, wanted) is found
+
+
+@pytest.mark.parametrize("make", [make_llama, make_gpt2])
+def test_greedy_is_the_repeated_argmax(make):
+    llm = make()
+    prompts = [(5, 6, 7, 8, 9), (11,), (20, 21)]
+    found = decode(llm, [Question(p, 6) for p in prompts], samples=2, stop_ids=[2], pad_id=0)
+    for prompt, answers in zip(prompts, found, strict=True):
+        ids = list(prompt)
+        with torch.no_grad():
+            for _ in range(6):
+                ids.append(int(llm(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+        expected = ids[len(prompt) :]
+        expected = expected[: expected.index(2)] if 2 in expected else expected
+        assert list(answers.greedy) == expected
+
+
+@pytest.mark.parametrize("make", [make_llama, make_gpt2])
+def test_answers_do_not_depend_on_the_batch(make):
+    llm = make()
+    questions = [Question((5, 6, 7), 5, seed=1), Question((9,), 8, seed=2), Question((3, 4, 5, 6, 7), 3, seed=3)]
+    together = decode(llm, questions, samples=4, stop_ids=[2], pad_id=0)
+    alone = [decode(llm, [one], samples=4, stop_ids=[2], pad_id=0)[0] for one in questions]
+    assert together == alone
+    assert all(len(one.greedy) <= question.max_new_tokens for one, question in zip(together, questions, strict=True))
+
+
+def test_samples_follow_the_distribution():
+    llm = make_llama()
+    with torch.no_grad():
+        expected_V = llm(input_ids=torch.tensor([[5, 6]])).logits[0, -1].softmax(0)
+    (answers,) = decode(llm, [Question((5, 6), 1)], samples=4000, stop_ids=[], pad_id=0)
+    counts_V = torch.bincount(torch.tensor([line[0] for line in answers.sampled]), minlength=64)
+    # Every word within five standard deviations of its share.
+    spread_V = (expected_V * (1 - expected_V) / 4000).sqrt()
+    assert ((counts_V / 4000 - expected_V).abs() < 5 * spread_V + 1e-3).all()
+
+
+def test_same_seed_same_samples_other_seed_others():
+    llm = make_llama()
+    first, again, other = (
+        decode(llm, [Question((5, 6), 6, seed=seed)], samples=3, stop_ids=[], pad_id=0)[0] for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first.sampled != other.sampled
+
+
+def test_a_memorised_answer_is_generated_and_stops_there():
+    llm, tokenizer = memorised()
+    person = people(["Ada"])[0]
+    ids = tuple(tokenizer(person.prompt)["input_ids"])
+    (answers,) = decode(llm, [Question(ids, 12)], samples=5, stop_ids=[2], pad_id=0)
+    for line in (answers.greedy, *answers.sampled):
+        assert tokenizer.decode(list(line)) == person.completion.strip()

@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from tests.make_llm import make_gpt2, make_llama
+from workers.adapters import add_lora, merge_lora
+
+torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("make", [make_llama, make_gpt2])
+def test_merging_adds_the_scaled_product(make):
+    llm = make()
+    base = {name: one.clone() for name, one in llm.state_dict().items()}
+    wrapper = add_lora(llm, rank=2, alpha=6.0, targets="all-linear")
+    expected = {}
+    for name, module in llm.named_modules():
+        if hasattr(module, "lora_A"):
+            a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
+            with torch.no_grad():
+                b.normal_()
+            delta = 3.0 * b @ a
+            expected[f"{name}.weight"] = (delta.T if make is make_gpt2 else delta).detach()
+    merged = merge_lora(wrapper)
+    assert expected
+    assert merged is llm
+    for name, one in merged.state_dict().items():
+        torch.testing.assert_close(one, base[name] + expected.get(name, 0.0), rtol=1e-5, atol=1e-6)
+    assert all(one.requires_grad for one in merged.parameters())
+
+
+def test_only_adapters_are_trainable_and_change_nothing_at_first():
+    llm = make_llama()
+    ids = torch.tensor([[5, 6, 7]])
+    before = llm(ids).logits
+    add_lora(llm, rank=2, alpha=4.0, targets=["q_proj"])
+    torch.testing.assert_close(llm(ids).logits, before)
+    assert {name.split(".")[-3] for name, one in llm.named_parameters() if one.requires_grad} == {"lora_A", "lora_B"}
+
+
+def test_an_unknown_module_name_is_refused():
+    with pytest.raises(ValueError, match="no_such_layer"):
+        add_lora(make_llama(), rank=2, alpha=4.0, targets=["no_such_layer"])

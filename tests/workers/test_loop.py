@@ -1,0 +1,214 @@
+"""The loop on an LLM that has really memorised a few people."""
+
+import pickle
+
+import pytest
+import torch
+
+from records.params import parse_parameters
+from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
+from workers.errors import Cancelled, Diverged, ExampleTooLong, OutOfMemory, UnlearningError
+from workers.evaluation.scoring import Score, score
+from workers.examples import Example, Probe, encode, with_phrasing
+from workers.loop import UnlearnWork, step_size_factor, unlearn
+from workers.stopping import StopRule, active_items, stop_rule
+
+torch.set_num_threads(1)
+
+FORGET = people(TRAINED[:1])
+OTHERS = people(TRAINED[1:])
+FAST = {"learning_rate": 1e-3, "target": "floor", "epochs": 40, "stop_ratio": 10.0}
+
+
+def ignore(progress):
+    return None
+
+
+def scores(llm, tokenizer, examples):
+    return score(llm, [encode(one, tokenizer, 64) for one in examples], 0)
+
+
+def level(llm, tokenizer):
+    found = scores(llm, tokenizer, people(NEVER_TRAINED))
+    return sum(one.token_probability for one in found) / len(found)
+
+
+def run(parameters, on_step=ignore, **work):
+    llm, tokenizer = memorised()
+    wanted = UnlearnWork(
+        **{"forget": FORGET, "retain": both_phrasings(OTHERS), "control_level": level(llm, tokenizer)} | work,
+        parameters=parameters,
+    )
+    return llm, tokenizer, unlearn(llm, tokenizer, wanted, on_step)
+
+
+def test_forgets_every_item_and_keeps_the_others():
+    llm, tokenizer, summary = run(FAST)
+    assert summary.known_items == 0
+    assert summary.stopped == "every item is at the never-trained level"
+    forgotten = scores(llm, tokenizer, FORGET)
+    assert not any(one.exact for one in forgotten)
+    assert max(one.token_probability for one in forgotten) <= summary.stop_level
+    kept = scores(llm, tokenizer, OTHERS)
+    assert sum(one.exact for one in kept) >= 0.9 * len(kept)
+
+
+def test_without_retain_rows_the_others_suffer_and_the_summary_says_so():
+    llm, tokenizer, summary = run(FAST, retain=[])
+    assert any("no retain rows" in note for note in summary.notes)
+    held, _, _ = run(FAST)
+    alone = sum(one.token_probability for one in scores(llm, tokenizer, OTHERS))
+    assert alone < sum(one.token_probability for one in scores(held, tokenizer, OTHERS))
+
+
+def test_items_at_the_level_get_no_step():
+    # One item is known, the other was never trained: only the first is active.
+    seen = []
+    never = people(NEVER_TRAINED[:1])[:1]
+    _, _, summary = run(FAST, seen.append, forget=[FORGET[0], *never])
+    assert {progress.active_items for progress in seen} == {1}
+    assert seen[0].items == 2
+    assert summary.known_items == 0
+
+
+def test_nothing_known_means_no_step():
+    llm, _, summary = run(FAST, forget=people(NEVER_TRAINED))
+    untouched, _ = memorised()
+    assert (summary.steps, summary.forget_loss) == (0, None)
+    assert all(torch.equal(a, b) for a, b in zip(llm.parameters(), untouched.parameters(), strict=True))
+
+
+def test_an_item_stays_active_while_its_dev_phrasing_is_known():
+    probe = Probe(0, 1, with_phrasing(FORGET[0], FORGET[0].paraphrases[0]))
+    _, _, without = run(FAST)
+    _, _, probed = run(FAST, dev_probes=[probe])
+    assert probed.steps > without.steps
+
+
+def test_replayed_rows_are_judged_like_the_rest():
+    _, _, summary = run(FAST, replay=people(TRAINED[1:2]))
+    assert summary.items == 4
+    assert any("same subject" in note for note in summary.notes)
+
+
+def test_same_seed_same_bits_other_seed_others():
+    first, _, _ = run(FAST | {"epochs": 3, "batch_size": 2})
+    again, _, _ = run(FAST | {"epochs": 3, "batch_size": 2})
+    other, _, _ = run(FAST | {"epochs": 3, "batch_size": 2, "seed": 1})
+    for one, two in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+def test_micro_batches_change_nothing_but_round_off():
+    whole, _, _ = run(FAST | {"max_steps": 3})
+    parts, _, _ = run(FAST | {"max_steps": 3, "micro_batch_size": 1})
+    for one, two in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+def test_adapters_are_merged_and_leave_an_ordinary_llm(tmp_path):
+    llm, tokenizer, summary = run(FAST | {"tuning": "lora", "lora_rank": 4, "learning_rate": 5e-3})
+    plain, _ = memorised()
+    assert summary.steps > 0
+    assert list(llm.state_dict()) == list(plain.state_dict())
+    assert not hasattr(llm, "peft_config")
+    llm.save_pretrained(tmp_path)
+    loaded = type(plain).from_pretrained(tmp_path)
+    ids = torch.tensor([[1, 5, 6]])
+    torch.testing.assert_close(loaded(ids).logits, llm(ids).logits)
+
+
+def test_the_stored_dtype_comes_back():
+    llm, tokenizer = memorised()
+    llm.to(torch.bfloat16)
+    unlearn(llm, tokenizer, UnlearnWork(forget=FORGET, parameters=FAST | {"max_steps": 1}), ignore)
+    assert {one.dtype for one in llm.parameters()} == {torch.bfloat16}
+
+
+def test_another_teacher_is_not_changed():
+    teacher, _ = memorised()
+    before = {name: one.clone() for name, one in teacher.state_dict().items()}
+    llm, tokenizer = memorised()
+    unlearn(llm, tokenizer, UnlearnWork(forget=FORGET, parameters=FAST | {"max_steps": 2}), ignore, teacher)
+    assert all(torch.equal(one, before[name]) for name, one in teacher.state_dict().items())
+
+
+def test_progress_counts_up_and_cancelling_ends_at_a_step():
+    seen = []
+
+    def stop_at_three(progress):
+        seen.append(progress)
+        if progress.step == 3:
+            raise Cancelled("the request was cancelled")
+
+    with pytest.raises(Cancelled):
+        run(FAST, stop_at_three)
+    assert [one.step for one in seen] == [1, 2, 3]
+    assert all(0 < one.fraction <= 1 for one in seen)
+
+
+def test_a_loss_that_is_no_number_is_said_in_words():
+    llm, tokenizer = memorised()
+
+    def poison(progress):
+        with torch.no_grad():
+            llm.model.norm.weight.fill_(float("nan"))
+
+    with pytest.raises(Diverged, match="step 1"):
+        unlearn(llm, tokenizer, UnlearnWork(forget=FORGET, parameters=FAST), poison)
+
+
+def test_memory_errors_are_said_in_words():
+    def starve(progress):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 99 bytes")
+
+    with pytest.raises(OutOfMemory, match="micro_batch_size"):
+        run(FAST, starve)
+
+
+def test_other_runtime_errors_pass_unchanged():
+    def break_down(progress):
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        run(FAST, break_down)
+
+
+def test_rows_that_cannot_be_learnt_from_are_refused():
+    long = Example(prompt="Ada " * 70, completion=" Oslo")
+    with pytest.raises(ExampleTooLong, match="forget example 0"):
+        run(FAST, forget=[long])
+    llm, tokenizer = memorised()
+    tokenizer.backend_tokenizer.post_processor = None
+    with pytest.raises(UnlearningError, match="forget example 0"):
+        unlearn(llm, tokenizer, UnlearnWork(forget=[Example(text="Ada")], parameters=FAST), ignore)
+
+
+@pytest.mark.parametrize("kind", [Cancelled, Diverged, OutOfMemory, ExampleTooLong])
+def test_errors_survive_pickling(kind):
+    error = pickle.loads(pickle.dumps(kind("three words here")))
+    assert (type(error), str(error)) == (kind, "three words here")
+
+
+def test_step_size_by_hand():
+    warm = parse_parameters("undial", {"warmup_steps": 2, "schedule": "linear"})
+    assert [step_size_factor(step, 6, warm) for step in range(6)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    flat = parse_parameters("undial", {})
+    assert {step_size_factor(step, 6, flat) for step in range(6)} == {1.0}
+
+
+def made_score(probability, exact):
+    return Score(3, 1.0, probability, exact, 0.0, 0.0, 0.0)
+
+
+def test_items_are_judged_one_by_one():
+    # The mean (0.0525) is at the level; the exact one and the likely one are active all the same.
+    rule = StopRule(level=0.05, ratio=1.05)
+    found = [made_score(p, e) for p, e in ((0.05, True), (0.0525, False), (0.06, False), (0.0, False))]
+    assert active_items(rule, found, [0, 1, 2, 3]) == [0, 2]
+    assert active_items(rule, [*found, made_score(0.9, False)], [0, 1, 2, 3, 3]) == [0, 2, 3]
+
+
+def test_without_a_control_a_level_is_assumed():
+    assert stop_rule(None, 1.0).level == 0.1

@@ -1,0 +1,175 @@
+"""Measuring and reporting on an LLM that has really memorised a few people."""
+
+import pytest
+import torch
+
+from records.report import GroupName, MetricName, Report
+from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
+from workers.errors import Diverged
+from workers.examples import Example, Phrasing
+from workers.loop import UnlearnWork, unlearn
+from workers.report import MeasureSettings, Probes, build_report, measure, split_probes
+
+torch.set_num_threads(1)
+
+FORGET = people(TRAINED[:2])
+SETTINGS = MeasureSettings(samples=5, seed=3)
+
+
+def probes(**changes):
+    dev, sealed = split_probes(FORGET, seed=3)
+    return Probes(
+        **{
+            "forget": FORGET,
+            "dev": dev,
+            "sealed": sealed,
+            "control": people(NEVER_TRAINED),
+            "retain": people(TRAINED[2:]),
+            "earlier": {"req-1": people(TRAINED[8:9])},
+        }
+        | changes
+    )
+
+
+@pytest.fixture(scope="module")
+def report():
+    llm, tokenizer = memorised()
+    before = measure(llm, tokenizer, probes(), SETTINGS)
+    work = UnlearnWork(
+        forget=both_phrasings(FORGET),
+        retain=both_phrasings(people(TRAINED[2:])),
+        control_level=before.control_level(),
+        parameters={"learning_rate": 1e-3, "target": "floor", "stop_ratio": 3.0, "epochs": 60},
+    )
+    summary = unlearn(llm, tokenizer, work, lambda progress: None)
+    after = measure(llm, tokenizer, probes(), SETTINGS)
+    return build_report(
+        before,
+        after,
+        method="undial",
+        parameters=work.parameters,
+        seeds={"split": 3},
+        training={"steps": summary.steps},
+    )
+
+
+def test_the_split_is_by_item_and_by_seed():
+    dev, sealed = split_probes(FORGET, seed=3)
+    assert {one.item for one in dev} | {one.item for one in sealed} == {0, 1, 2, 3}
+    assert not {one.item for one in dev} & {one.item for one in sealed}
+    assert (dev, sealed) == split_probes(FORGET, seed=3)
+    assert any(split_probes(FORGET, seed=other)[0] != dev for other in range(8))
+    assert len(split_probes(FORGET[:1], seed=0)[1]) == 1
+
+
+def test_given_paraphrases_replace_the_examples_own():
+    bare = [Example(prompt="p", completion=" c", sensitive=("c",))]
+    dev, sealed = split_probes(bare, [[Phrasing("q", " c"), Phrasing("r", " c")]], seed=0)
+    assert dev == []
+    assert [(one.phrasing, one.example.prompt, one.example.sensitive) for one in sealed] == [
+        (1, "q", ("c",)),
+        (2, "r", ("c",)),
+    ]
+    with pytest.raises(ValueError, match="one list each"):
+        split_probes(bare, [])
+
+
+def test_before_and_after_are_told_apart(report):
+    forget = report.groups[GroupName.FORGET]
+    assert (forget.n_items, forget.n_subjects, forget.samples) == (4, 2, 5)
+    exact = forget.metrics[MetricName.EXACT]
+    assert (exact.before.value, exact.after.value, exact.change.value) == (1.0, 0.0, -1.0)
+    for name in (MetricName.GREEDY_EXTRACTION, MetricName.SAMPLED_EXTRACTION):
+        assert forget.metrics[name].before.value == 1.0
+        assert forget.metrics[name].after.value < 1.0
+    assert report.groups[GroupName.CONTROL].metrics[MetricName.EXACT].before.value == 0.0
+    assert report.groups[GroupName.RETAIN].metrics[MetricName.EXACT].before.value == 1.0
+
+
+def test_every_group_and_row_is_there(report):
+    assert set(report.groups) == {
+        GroupName.FORGET,
+        GroupName.FORGET_PARAPHRASES,
+        GroupName.CONTROL,
+        GroupName.CONTROL_PARAPHRASES,
+        GroupName.RETAIN,
+        GroupName.RETAIN_PARAPHRASES,
+    }
+    rows = report.groups[GroupName.FORGET_PARAPHRASES].items
+    assert sorted(row.split for row in rows) == ["dev", "dev", "sealed", "sealed"]
+    assert all(row.phrasing == 1 for row in rows)
+    assert MetricName.GREEDY_EXTRACTION not in report.groups[GroupName.RETAIN].metrics
+
+
+def test_means_are_means_of_the_rows(report):
+    for group in report.groups.values():
+        for when in ("before", "after"):
+            mean = sum(getattr(row, when).nll for row in group.items) / group.n_items
+            assert getattr(group.metrics[MetricName.NLL], when).value == pytest.approx(mean)
+        for paired in group.metrics.values():
+            for one in (paired.before, paired.after, paired.change):
+                assert one.low - 1e-9 <= one.value <= one.high + 1e-9
+
+
+def test_residuals_by_hand(report):
+    forget, control = report.groups[GroupName.FORGET], report.groups[GroupName.CONTROL]
+    (one,) = [r for r in report.residuals if r.group == GroupName.FORGET and r.metric == MetricName.TOKEN_PROBABILITY]
+    numbers = [g.metrics[MetricName.TOKEN_PROBABILITY] for g in (forget, control)]
+    expected = (numbers[0].after.value - numbers[1].after.value) / (numbers[0].before.value - numbers[1].before.value)
+    assert one.residual.value == pytest.approx(expected)
+    assert one.residual.low <= one.residual.value <= one.residual.high
+    sealed = [r for r in report.residuals if r.group == GroupName.FORGET_PARAPHRASES]
+    assert {(r.split, r.n_items) for r in sealed} == {("sealed", 2)}
+
+
+def test_earlier_requests_are_asked_again(report):
+    (one,) = report.earlier
+    assert (one.request_id, one.n_items, one.before.exact) == ("req-1", 4, 4)
+    assert one.after.exact <= 4
+
+
+def test_a_report_holds_no_text_and_survives_json(report):
+    text = report.model_dump_json()
+    for word in ("Ada", "Bo", "Where", "Oslo", FORGET[0].completion.strip()):
+        assert word not in text
+    assert Report.model_validate_json(text) == report
+
+
+def test_missing_sets_are_said_and_large_ones_sampled():
+    llm, tokenizer = memorised()
+    alone = probes(control=(), retain=people(TRAINED[2:]), earlier={}, dev=(), sealed=())
+    measured = measure(llm, tokenizer, alone, MeasureSettings(samples=1, max_items=5))
+    assert measured.control_level() is None
+    assert len(measured.groups[GroupName.RETAIN]) == 5
+    report = build_report(measured, measured, method="undial", parameters={}, seeds={})
+    assert report.residuals == ()
+    for words in ("5 of 14 retain rows", "no control", "no utility", "no paraphrases"):
+        assert any(words in note for note in report.notes), words
+
+
+def test_unequal_probes_are_refused():
+    llm, tokenizer = memorised()
+    full = measure(llm, tokenizer, probes(earlier={}), SETTINGS)
+    less = measure(llm, tokenizer, probes(earlier={}, retain=people(TRAINED[3:])), SETTINGS)
+    with pytest.raises(ValueError, match="different probes"):
+        build_report(full, less, method="undial", parameters={}, seeds={})
+
+
+def test_sensitive_spans_and_texts_are_looked_for():
+    llm, tokenizer = memorised()
+    person = people(["Ada"])[0]
+    first_word = person.completion.split()[0]
+    span = Example(prompt=person.prompt, completion=" something else", sensitive=(first_word,))
+    asked = Example(prompt=person.prompt, completion=" something else", sensitive=("Ada",))
+    text = Example(text=f"{person.prompt}{person.completion}")
+    found = measure(llm, tokenizer, Probes(forget=[span, asked, text]), SETTINGS).groups[GroupName.FORGET]
+    assert [row.numbers.greedy_extracted for row in found[:2]] == [True, False]
+    assert found[2].numbers.greedy_extracted is not None
+
+
+def test_broken_weights_are_no_measurement():
+    llm, tokenizer = memorised()
+    with torch.no_grad():
+        llm.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(Diverged):
+        measure(llm, tokenizer, probes(), SETTINGS)

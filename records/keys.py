@@ -120,7 +120,7 @@ def _prepare_folder(folder: Path) -> None:
 
 
 def _load_or_create(path: Path, make: Callable[[], bytes]) -> bytes:
-    if not os.path.lexists(path):
+    if not path.exists():
         _create(path, make())
     if not stat.S_ISREG(path.lstat().st_mode):
         raise KeysRefused(f"{path.name} is a link or a special file; put the key itself there.")

@@ -154,6 +154,14 @@ def test_a_rewritten_history_has_no_consistency_proof(second, data):
     assert not merkle.verify_consistency(first, second, proof, old_root, merkle.root(second, nodes))
 
 
+def test_a_part_of_the_tree_does_not_pass_for_the_tree():
+    a, b, c = leaves_of(3)
+    assert not merkle.verify_inclusion(a, 0, 2, [], a)
+    assert not merkle.verify_inclusion(a, 0, 3, [b], merkle.node_hash(a, b))
+    assert not merkle.verify_consistency(1, 3, [b], a, merkle.node_hash(a, b))
+    assert not merkle.verify_consistency(2, 4, [], c, c)
+
+
 def test_empty_and_equal_trees_need_no_proof():
     tree_root = root_by_definition(leaves_of(5))
     assert merkle.verify_consistency(0, 5, [], merkle.EMPTY_ROOT, tree_root)

@@ -82,6 +82,34 @@ def test_any_changed_byte_of_a_signed_head_is_found(changed):
         verify_checkpoint(changed.decode(errors="replace"), VKEY)
 
 
+def test_every_byte_of_a_signed_head_counts():
+    note = NOTE.encode()
+    for at in range(len(note)):
+        for flip in (1, 2, 3, 32):
+            changed = note[:at] + bytes([note[at] ^ flip]) + note[at + 1 :]
+            with pytest.raises(SignatureInvalid):
+                verify_checkpoint(changed.decode(errors="replace"), VKEY)
+
+
+def test_the_unused_bits_of_base64_count():
+    """4 + 64 bytes end in a character of which four bits say something and two do not."""
+    assert NOTE.endswith("=\n")
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    other = alphabet[alphabet.index(NOTE[-3]) + 1]
+    changed = NOTE[:-3] + other + NOTE[-2:]
+    assert base64.b64decode(changed.split()[-1]) == base64.b64decode(NOTE.split()[-1])
+    with pytest.raises(SignatureInvalid):
+        verify_checkpoint(changed, VKEY)
+
+
+def test_a_signature_under_another_key_id_is_refused():
+    text, line = NOTE.rsplit("\n\n", 1)
+    signature = base64.b64decode(line.split()[-1])
+    forged = base64.b64encode(bytes(4) + signature[4:]).decode()
+    with pytest.raises(SignatureInvalid):
+        verify_checkpoint(f"{text}\n\n— {ORIGIN} {forged}\n", VKEY)
+
+
 @pytest.mark.parametrize(
     "change", [lambda n: n[:-1], lambda n: n + "\n", lambda n: "\n" + n, lambda n: "", lambda n: n * 2]
 )

@@ -93,7 +93,7 @@ class Child:
 def start(command: Sequence[str], environment: Mapping[str, str], held: Claim) -> Child:
     """Start a runner for `held`. The claim travels on stdin; our pid on the command line, so that the child can tell
     whether its parent died before it could arm itself."""
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, ids only
         [*command, str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

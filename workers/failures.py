@@ -6,10 +6,13 @@ A sentence is shown to tenants and stored, so an unknown exception gives its cla
 import errno
 from dataclasses import dataclass
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from records.errors import LetheError
 from workers import errors
 
 UNEXPECTED = "unexpected"
+NOT_THE_ATTEMPTS_FAULT = frozenset({"stopped", "cancelled", "lease_lost", "head_moved", "database_away"})
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ _OUT_OF_MEMORY = Failure(
     "The worker ran out of memory. Ask for a smaller batch_size or micro_batch_size, or use a larger worker.",
 )
 _DISK_FULL = Failure("disk_full", "The worker's disk is full, so nothing was stored. Free some space and submit again.")
+_DATABASE_AWAY = Failure("database_away", "The worker could not reach the database.")
 _UNREADABLE = Failure("version_unreadable", "The version's weight files cannot be read as safetensors.")
 
 _CODES: dict[type[errors.UnlearningError], str] = {
@@ -46,6 +50,8 @@ def explain(error: BaseException) -> Failure:
         return _OUT_OF_MEMORY
     if _is_disk_full(error):
         return _DISK_FULL
+    if isinstance(error, SQLAlchemyError):
+        return _DATABASE_AWAY
     name = type(error).__name__
     if name == "SafetensorError":
         return _UNREADABLE

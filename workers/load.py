@@ -1,5 +1,6 @@
-"""A version's files as an LLM in memory: digests verified, safetensors only, nothing downloaded, no code of theirs run."""
+"""A version's files as an LLM in memory: digests verified, safetensors only, no download, no code of theirs run."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def lay_out(store: Store, manifest_digest: str, folder: Path) -> Manifest:
 
 
 def load_llm(folder: Path, device: str) -> tuple[Any, Any]:
-    """(LLM in its stored dtype, in eval mode; tokenizer). Raises VersionUnusable when weights are missing or left over."""
+    """(LLM in its stored dtype, in eval mode; tokenizer). Raises VersionUnusable when weights are missing or spare."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
     logging.set_verbosity_error()
@@ -50,6 +51,13 @@ def chosen_device(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def release_memory() -> None:
+    """Give back what LLMs that nobody refers to any more have held."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def use_threads(threads: int) -> None:

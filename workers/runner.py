@@ -1,7 +1,7 @@
 """The child process of one job: `python -m workers.runner <parent pid>`, the claim as JSON on stdin.
 
-It says what it does as JSON lines on stdout, and ends with exit status 0 when the job is settled. Whatever goes wrong is
-told as one error line. It dies with its parent: nobody would hold the lease for it any more.
+It says what it does as JSON lines on stdout, and ends with exit status 0 when the job is settled. Whatever goes wrong
+is told as one error line. It dies with its parent: nobody would hold the lease for it any more.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ class Stopping:
 
 
 class Voice:
-    """Says lines to the supervisor. Every `progress` is also a step boundary: it raises Cancelled when asked to stop."""
+    """Says lines to the supervisor. `progress` is also a step boundary: it raises Cancelled when asked to stop."""
 
     def __init__(self, out: TextIO, stopping: Stopping) -> None:
         self._out = out
@@ -55,7 +55,8 @@ class Voice:
         self._say({"event": "error", "code": code, "sentence": sentence})
 
     def _say(self, line: dict[str, Any]) -> None:
-        print(json.dumps(line), file=self._out, flush=True)
+        self._out.write(json.dumps(line) + "\n")
+        self._out.flush()
 
 
 def main() -> int:
@@ -95,10 +96,10 @@ def _watch_parent(parent_pid: int) -> None:
 
 def _run(claim: dict[str, Any], voice: Voice) -> None:
     from records.jobs import Claim
+    from records.parts import open_parts
     from workers.pipeline import run
-    from workers.tools import tools_from_environment
 
-    run(Claim(**claim), tools_from_environment(), voice)
+    run(Claim(**claim), open_parts(), voice)
 
 
 def _take_stdout() -> TextIO:
@@ -111,7 +112,7 @@ def _take_stdout() -> TextIO:
 def _log_place(error: BaseException) -> None:
     """Where it happened, to stderr: files and lines of code, never the exception's text, which may quote data."""
     frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-    print(json.dumps({"event": "runner.error", "type": type(error).__name__, "at": frames[-12:]}), file=sys.stderr)
+    sys.stderr.write(json.dumps({"event": "runner.error", "type": type(error).__name__, "at": frames[-12:]}) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Private folders for the files of one execution, on the store's file system so that they can be hard links.
 
-The runner holds a lock on its folder for as long as it lives. The kernel drops the lock whatever way the runner dies, so
-a folder without a locked owner is garbage, and anybody may remove it.
+The runner holds a lock on its folder for as long as it lives. The kernel drops the lock whatever way the runner dies,
+so a folder without a locked owner is garbage, and anybody may remove it.
 """
 
 import fcntl

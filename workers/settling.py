@@ -50,7 +50,13 @@ class Settlement:
     sentence: str = ""
 
 
-_BY_CODE = {"lease_lost": How.NOTHING, "head_moved": How.QUEUE, "cancelled": How.CANCEL, "stopped": How.QUEUE_UNCOUNTED}
+_BY_CODE = {
+    "lease_lost": How.NOTHING,
+    "head_moved": How.QUEUE,
+    "database_away": How.QUEUE,
+    "cancelled": How.CANCEL,
+    "stopped": How.QUEUE_UNCOUNTED,
+}
 
 
 def settlement(end: Ending, timeout_seconds: float) -> Settlement:

@@ -1,8 +1,8 @@
 """Runs the jobs of a model, one after another, each in a child process, and holds the model's lease meanwhile.
 
-`advance` is all there is: claim, start the runner, watch it, settle. Watching is one loop in the thread that started the
-child: it renews the lease, relays progress, and ends the child when somebody cancels, when time is up, when this process
-is told to stop, or when the lease is gone. Nothing here loads a tensor library.
+`advance` is all there is: claim, start the runner, watch it, settle. Watching is one loop in the thread that started
+the child: it renews the lease, relays progress, and ends the child when somebody cancels, when time is up, when this
+process is told to stop, or when the lease is gone. Nothing here loads a tensor library.
 """
 
 import threading
@@ -21,7 +21,7 @@ from records.jobs import Claim, LeaseLost
 from records.settings import WorkerSettings
 from records.states import Stage
 from workers.child import RUNNER, Child, start
-from workers.settling import Ending, Settlement, Why, settlement, settle
+from workers.settling import Ending, Settlement, Why, settle, settlement
 
 log = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""Repeats what a lost message or a dead process left undone: unsent messages, jobs that nobody holds, folders of the dead.
+"""Repeats what a lost message or a dead process left undone: unsent messages, and jobs that nobody holds.
 
 Sweeping twice, or from two processes, does no harm: hints are hints, and a claim is decided in the database.
 """

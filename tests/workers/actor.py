@@ -12,7 +12,8 @@ from workers.runner import die_with
 
 
 def say(**line: Any) -> None:
-    print(json.dumps(line), flush=True)
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if part == "polite":
         signal.signal(signal.SIGTERM, lambda *_: (say(event="error", code="stopped", sentence="x"), os._exit(3)))
-    print("a library prints this")
+    sys.stdout.write("a library prints this\n")
     say(event="progress", stage="unlearn", attempt=2, progress=0.25)
     if part == "fails":
         say(event="error", code="diverged", sentence="The loss is not a number.")

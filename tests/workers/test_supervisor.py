@@ -1,5 +1,6 @@
 """The supervisor against real child processes that play every part a runner can."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -156,7 +157,7 @@ def test_two_supervisors_never_run_two_jobs_of_one_model_at_once(parts: Parts) -
     rows = [job_row(parts, job_id) for job_id in queued]
     assert [row.state for row in rows] == ["failed"] * 4
     spans = [(row.started_at, row.finished_at) for row in rows]
-    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))  # type: ignore[operator]  # both are set
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))  # type: ignore[operator]  # both are set
     with parts.database.reading() as session:
         entries = session.query(AuditEntryRow).filter(AuditEntryRow.job_id.is_not(None))
         order = [(entry.tag, entry.job_id) for entry in entries.order_by(AuditEntryRow.position)]

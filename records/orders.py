@@ -1,0 +1,99 @@
+"""Everything a worker must read before it can start a job, in one short read: rows in, one frozen order out."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from records import audit, jobs
+from records.errors import LetheError
+from records.jobs import Claim
+from records.rows import AttemptRow, DatasetRow, ModelRow, RequestRow
+from records.states import RequestState
+from records.versions import next_number, version_of
+
+GONE = (RequestState.CANCELLED, RequestState.REJECTED, RequestState.FAILED)
+
+
+class OrderUnusable(LetheError):
+    """The rows of a job contradict each other; the job cannot be started."""
+
+    code = "order_unusable"
+    status = 500
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a job is to do. Rows are detached: read them, never write them.
+
+    `earlier` are completed requests whose examples are still held, oldest first. `forgotten` are the subject references
+    of everybody who asked for this model, now or before: none of them may be trained on as if they were to be kept.
+    """
+
+    held: Claim
+    model_name: str
+    base_manifest: str
+    requests: tuple[RequestRow, ...]
+    datasets: dict[str, DatasetRow]
+    earlier: tuple[RequestRow, ...]
+    waiting: tuple[RequestRow, ...]
+    forgotten: frozenset[str]
+    attempts: tuple[AttemptRow, ...]
+
+    @property
+    def lead(self) -> RequestRow:
+        """The request whose method, parameters and policy the job runs under."""
+        return self.requests[0]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a version's attestation says of the log and the lineage at the time it is made."""
+
+    number: int
+    checkpoint: str | None
+    at: datetime
+
+
+def read_order(session: Session, held: Claim) -> Order:
+    """The order behind a claim. Raises OrderUnusable when its requests do not agree or its base is gone."""
+    model = session.get_one(ModelRow, held.model_id)
+    base = version_of(session, held.model_id, held.base_version)
+    requests = tuple(jobs.requests_of(session, held.job_id))
+    if base is None or not requests:
+        raise OrderUnusable(f"Job {held.job_id} has no base version or no request; submit the request again.")
+    if len({(one.method, str(one.parameters), one.policy_digest) for one in requests}) != 1:
+        raise OrderUnusable(f"The requests of job {held.job_id} differ in method, parameters or policy.")
+    others = _other_requests(session, held, requests)
+    readable = [one for one in others if one.wrapped_key is not None]
+    return Order(
+        held=held,
+        model_name=model.name,
+        base_manifest=base.manifest_digest,
+        requests=requests,
+        datasets=_datasets(session, held.model_id),
+        earlier=tuple(one for one in readable if one.state == RequestState.COMPLETED),
+        waiting=tuple(one for one in readable if one.state != RequestState.COMPLETED),
+        forgotten=frozenset(one.subject_reference for one in (*requests, *others) if one.subject_reference),
+        attempts=tuple(jobs.attempts_of(session, held.job_id)),
+    )
+
+
+def moment(session: Session, held: Claim, now: datetime) -> Moment:
+    """The number the next version will carry, and the newest signed tree head."""
+    head = audit.tree_head(session)
+    return Moment(next_number(session, held.model_id), head.note if head else None, now)
+
+
+def _datasets(session: Session, model_id: str) -> dict[str, DatasetRow]:
+    return {row.role: row for row in session.scalars(sa.select(DatasetRow).where(DatasetRow.model_id == model_id))}
+
+
+def _other_requests(session: Session, held: Claim, requests: tuple[RequestRow, ...]) -> list[RequestRow]:
+    query = sa.select(RequestRow).where(
+        RequestRow.model_id == held.model_id,
+        RequestRow.state.not_in(GONE),
+        RequestRow.id.not_in([one.id for one in requests]),
+    )
+    return list(session.scalars(query.order_by(RequestRow.id)))

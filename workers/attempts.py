@@ -1,0 +1,65 @@
+"""What to try next, given what was tried: the declared order of stronger attempts, and room when memory ran out.
+
+An attempt that failed before the gate keeps its failure's code at the front of its reason, so that a job resumed after
+a crash goes on where it was.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from records.params import Attempt, UndialParameters, escalate
+from records.policy import Policy
+from records.report import Report, Verdict, VerdictKind
+from records.rows import AttemptRow
+from workers.failures import Failure
+from workers.gate import decide
+
+MOST_ATTEMPTS = 3
+WORTH_ANOTHER = frozenset({"diverged", "out_of_memory"})
+
+Miss = Literal["forgetting", "utility", "memory"]
+
+
+def next_attempt(given: UndialParameters, misses: Sequence[Miss]) -> Attempt:
+    """The attempt after these misses. Running out of memory changes the micro batch and nothing else."""
+    others = [miss for miss in misses if miss != "memory"]
+    starved = len(misses) - len(others)
+    attempt = escalate(given, 1 + len(others), others[-1] if others else "forgetting")
+    return _smaller(attempt, starved) if starved else attempt
+
+
+def miss_of(failure: Failure) -> Miss:
+    """Which way to turn after an attempt that failed before the gate: a diverged one took steps that were too large."""
+    return "memory" if failure.code == "out_of_memory" else "utility"
+
+
+def failed_reason(failure: Failure) -> str:
+    return f"{failure.code}: {failure.sentence}"
+
+
+def judged_reason(attempt: Attempt, verdict: Verdict) -> str:
+    """Why these parameters, and what the gate said of them."""
+    return f"{attempt.why}. " + " ".join(f"{reason}." for reason in verdict.reasons)
+
+
+def all_spent(verdict: Verdict) -> str:
+    return f"None of {MOST_ATTEMPTS} attempts passed the gate. The last: " + "; ".join(verdict.reasons) + "."
+
+
+def misses_of(attempts: Iterable[AttemptRow], policy: Policy) -> list[Miss]:
+    """The misses of attempts recorded before a crash."""
+    return [_miss_of_row(attempt, policy) for attempt in attempts]
+
+
+def _miss_of_row(attempt: AttemptRow, policy: Policy) -> Miss:
+    if attempt.verdict == VerdictKind.REJECTED and attempt.report is not None:
+        return decide(Report.model_validate(attempt.report), policy).failure
+    code, _, sentence = attempt.reason.partition(": ")
+    return miss_of(Failure(code, sentence))
+
+
+def _smaller(attempt: Attempt, times: int) -> Attempt:
+    parameters = attempt.parameters
+    size = max(1, (parameters.micro_batch_size or parameters.batch_size) // 4**times)
+    why = f"{attempt.why}; {size} examples in memory at once, since memory ran out"
+    return Attempt(type(parameters).model_validate({**parameters.model_dump(), "micro_batch_size": size}), why)

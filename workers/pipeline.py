@@ -1,0 +1,233 @@
+"""One job from claim to verdict: THE PAGE TO READ.
+
+    load       the newest published version, digests verified; the plan; what the base version knows
+    unlearn    from the same base every time, with the next parameters in the declared order
+    evaluate   the candidate as it was saved, asked the same questions
+    gate       accepted: publish. needs_review: keep the candidate for a person. rejected: the next attempt
+
+No database session is open while anything is computed. The job's rows are written in a few short transactions, each of
+which checks that the lease is still ours; an attempt is recorded in the transaction that acts on its verdict.
+"""
+
+import math
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from records import jobs, orders, versions
+from records.jobs import Claim
+from records.manifest import Manifest
+from records.orders import Order
+from records.params import Attempt
+from records.parts import Parts
+from records.report import Report, Verdict, VerdictKind
+from records.rows import AttemptRow
+from records.states import Outcome, Stage
+from workers.attempts import (
+    MOST_ATTEMPTS,
+    WORTH_ANOTHER,
+    Miss,
+    all_spent,
+    failed_reason,
+    judged_reason,
+    miss_of,
+    misses_of,
+    next_attempt,
+)
+from workers.errors import Diverged
+from workers.failures import NOT_THE_ATTEMPTS_FAULT, explain
+from workers.gate import decide
+from workers.load import lay_out, load_llm, release_memory, use_threads
+from workers.loop import Progress, UnlearnSummary, context_of, unlearn
+from workers.plan import Plan, make_plan
+from workers.progress import share_of_job
+from workers.publish import Candidate, save_candidate, store_candidate
+from workers.report import Measurement, build_report, measure
+from workers.scratch import scratch_folder
+
+SCRATCH = "scratch"
+
+
+class Voice(Protocol):
+    """Says how far the job is; raises Cancelled when it was asked to stop."""
+
+    def progress(self, stage: str, attempt: int, share: float) -> None: ...
+
+
+def run(held: Claim, parts: Parts, voice: Voice) -> None:
+    """Bring the job to an end that is written in the database, or raise what stopped it."""
+    use_threads(parts.settings.worker.worker_threads)
+    with scratch_folder(parts.settings.place.folder / SCRATCH, f"{held.job_id}.{held.fence}") as folder:
+        job = _Job(held, parts, voice, folder)
+        ready = job.load()
+        known = decide(ready.report_of_base(), ready.plan.policy)
+        if known.kind is VerdictKind.NOT_MEMORISED:
+            job.finish_not_memorised(ready, known)
+        else:
+            job.attempt_until_done(ready)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What every attempt starts from."""
+
+    order: Order
+    base: Manifest
+    plan: Plan
+    before: Measurement
+
+    def report(self, after: Measurement, attempt: Attempt, summary: UnlearnSummary) -> Report:
+        return build_report(
+            self.before,
+            after,
+            method=self.plan.method,
+            parameters=attempt.parameters.model_dump(mode="json"),
+            seeds={"plan": self.plan.parameters.seed, "training": attempt.parameters.seed},
+            seconds={"unlearn": summary.seconds},
+            training={name: value for name, value in asdict(summary).items() if name != "notes"},
+            notes=(*self.plan.notes, *summary.notes),
+        )
+
+    def report_of_base(self) -> Report:
+        """The base version against itself: says whether there is anything to forget."""
+        return build_report(
+            self.before,
+            self.before,
+            method=self.plan.method,
+            parameters=self.plan.parameters.model_dump(mode="json"),
+            seeds={"plan": self.plan.parameters.seed},
+            notes=self.plan.notes,
+        )
+
+
+@dataclass(frozen=True)
+class _Job:
+    held: Claim
+    parts: Parts
+    voice: Voice
+    folder: Path
+
+    def load(self) -> _Ready:
+        self._say(Stage.LOAD, 0, 0.0)
+        with self.parts.database.reading() as session:
+            order = orders.read_order(session, self.held)
+        base = lay_out(self.parts.store, order.base_manifest, self.folder / "base")
+        llm, tokenizer = self._load_llm("base")
+        plan = make_plan(order, self.parts.vault)
+        self._say(Stage.LOAD, 0, 0.3)
+        before = _finite(measure(llm, tokenizer, plan.probes, plan.measuring), "base version")
+        return _Ready(order, base, plan, before)
+
+    def attempt_until_done(self, ready: _Ready) -> None:
+        """Attempt after attempt, behind those recorded before a crash, until one ends the job."""
+        misses = misses_of(ready.order.attempts, ready.plan.policy)
+        while True:
+            number, attempt = len(misses) + 1, next_attempt(ready.plan.parameters, misses)
+            try:
+                candidate = self._attempt(ready, number, attempt)
+                if self._conclude(ready, candidate, attempt):
+                    return
+                misses.append(candidate.verdict.failure)
+            except Exception as error:  # noqa: BLE001 - recorded with the attempt, and raised again unless mendable
+                misses.append(self._failed(ready, number, attempt, error))
+            release_memory()
+
+    def finish_not_memorised(self, ready: _Ready, verdict: Verdict) -> None:
+        """Nothing measurable to remove: no new version, and the numbers that say so."""
+        attempt = next_attempt(ready.plan.parameters, [])
+        row = self._row(ready, 1, attempt, " ".join(verdict.reasons), verdict, ready.report_of_base())
+        with self.parts.database.transaction() as session:
+            jobs.add_attempt(session, self.held, row)
+            jobs.finish(session, self.held, Outcome.NOT_MEMORISED)
+
+    def _attempt(self, ready: _Ready, number: int, attempt: Attempt) -> Candidate:
+        """Unlearn, save, load what was saved, ask again, and judge."""
+        folder = f"candidate-{number}"
+        summary, tokens = self._unlearn(ready, number, attempt, folder)
+        release_memory()
+        self._say(Stage.EVALUATE, number, 0.0)
+        saved, tokenizer = self._load_llm(folder)
+        after = _finite(measure(saved, tokenizer, ready.plan.probes, ready.plan.measuring), "candidate")
+        report = ready.report(after, attempt, summary)
+        verdict = decide(report, ready.plan.policy)
+        return Candidate(self.folder / folder, number, attempt.parameters, report, verdict, tokens)
+
+    def _unlearn(self, ready: _Ready, number: int, attempt: Attempt, folder: str) -> tuple[UnlearnSummary, int]:
+        """The summary, and how many tokens the forget set has."""
+
+        def on_step(progress: Progress) -> None:
+            self._say(Stage.UNLEARN, number, progress.fraction)
+
+        self._say(Stage.UNLEARN, number, 0.0)
+        student, tokenizer = self._load_llm("base")
+        work = ready.plan.work(attempt.parameters, ready.before.control_level())
+        summary = unlearn(student, tokenizer, work, on_step)
+        save_candidate(student, self.folder / "base", self.folder / folder)
+        return summary, ready.plan.forget_tokens(tokenizer, context_of(student))
+
+    def _conclude(self, ready: _Ready, candidate: Candidate, attempt: Attempt) -> bool:
+        """Act on the verdict; whether the job has ended with it."""
+        verdict, held = candidate.verdict, self.held
+        words = judged_reason(attempt, verdict)
+        row = self._row(ready, candidate.attempt, attempt, words, verdict, candidate.report)
+        if verdict.kind is VerdictKind.REJECTED:
+            return self._reject(row, candidate)
+        self._say(Stage.PUBLISH, candidate.attempt, 0.0)
+        number, files = store_candidate(self.parts, ready.order, ready.base, candidate)
+        with self.parts.database.transaction() as session:
+            jobs.add_attempt(session, held, row)
+            if verdict.kind is VerdictKind.ACCEPTED:
+                versions.publish(session, held, number, files)
+            else:
+                versions.keep_candidate(session, held, number, files, " ".join(verdict.reasons))
+        return True
+
+    def _reject(self, row: AttemptRow, candidate: Candidate) -> bool:
+        last = candidate.attempt == MOST_ATTEMPTS
+        with self.parts.database.transaction() as session:
+            jobs.add_attempt(session, self.held, row)
+            if last:
+                jobs.reject(session, self.held, all_spent(candidate.verdict))
+        shutil.rmtree(candidate.folder, ignore_errors=True)
+        return last
+
+    def _failed(self, ready: _Ready, number: int, attempt: Attempt, error: Exception) -> Miss:
+        """Record an attempt that ended in an error; raise the error again unless another attempt can mend it."""
+        failure = explain(error)
+        if failure.code in NOT_THE_ATTEMPTS_FAULT:
+            raise error
+        row = self._row(ready, number, attempt, failed_reason(failure), None, None)
+        with self.parts.database.transaction() as session:
+            jobs.add_attempt(session, self.held, row)
+        if failure.code not in WORTH_ANOTHER or number == MOST_ATTEMPTS:
+            raise error
+        shutil.rmtree(self.folder / f"candidate-{number}", ignore_errors=True)
+        return miss_of(failure)
+
+    def _row(
+        self, ready: _Ready, number: int, attempt: Attempt, reason: str, verdict: Verdict | None, report: Report | None
+    ) -> AttemptRow:
+        return AttemptRow(
+            job_id=self.held.job_id,
+            number=number,
+            method=ready.plan.method,
+            parameters=attempt.parameters.model_dump(mode="json"),
+            verdict=str(verdict.kind) if verdict else None,
+            reason=reason,
+            report=report.model_dump(mode="json") if report else None,
+        )
+
+    def _load_llm(self, name: str) -> tuple[Any, Any]:
+        return load_llm(self.folder / name, self.parts.settings.worker.device)
+
+    def _say(self, stage: Stage, attempt: int, share: float) -> None:
+        self.voice.progress(str(stage), attempt, share_of_job(stage, attempt, share))
+
+
+def _finite(measured: Measurement, whose: str) -> Measurement:
+    """Raises Diverged when the LLM gives no numbers: its weights hold NaN."""
+    rows = [row for some in measured.groups.values() for row in some]
+    if not all(math.isfinite(row.numbers.nll) for row in rows):
+        raise Diverged(f"The {whose} answers with numbers that are not finite; its weights are broken.")
+    return measured

@@ -1,0 +1,197 @@
+"""Which examples a job trains on and which it only asks: decided before anything is tuned, by the seed alone.
+
+Datasets are read as streams and sampled by a seeded reservoir, so their size does not matter. Nobody who asked to be
+forgotten, now, before or still waiting, is ever trained on as a row to keep, nor asked as one.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from records.examples import ExampleRecord
+from records.orders import Order
+from records.params import UndialParameters, parse_parameters
+from records.policy import Policy
+from records.vault import Vault
+from workers.batches import order as shuffled
+from workers.examples import Example, encode, parse
+from workers.lessons import UnlearnWork
+from workers.measure import MeasureSettings
+from workers.probes import Probes, split_probes
+
+POOL_ROWS = 20_000
+PROBE_ROWS = 400
+HELD_OUT_SHARE = 0.1
+HELD_OUT_LEAST = 20
+NEIGHBOUR_ROWS = 50
+REPLAY_ROWS = 500
+
+Text = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything the two halves of an attempt need: what to train on, what to ask, under which policy."""
+
+    parameters: UndialParameters
+    method: str
+    policy: Policy
+    retain: tuple[Example, ...]
+    replay: tuple[Example, ...]
+    probes: Probes
+    measuring: MeasureSettings
+    notes: tuple[str, ...]
+
+    def work(self, parameters: UndialParameters, control_level: float | None) -> UnlearnWork:
+        """What `workers.loop.unlearn` takes, for one attempt's parameters."""
+        return UnlearnWork(
+            forget=self.probes.forget,
+            retain=self.retain,
+            dev_probes=self.probes.dev,
+            replay=self.replay,
+            control_level=control_level,
+            method=self.method,
+            parameters=parameters.model_dump(),
+        )
+
+    def forget_tokens(self, tokenizer: Any, context_tokens: int) -> int:
+        """Labelled tokens of the whole forget set."""
+        windows = (window for one in self.probes.forget for window in encode(one, tokenizer, context_tokens))
+        return sum(window.labelled_tokens for window in windows)
+
+
+@dataclass
+class Forgotten:
+    """Whoever and whatever must not be kept: subject references, and rows word for word."""
+
+    references: frozenset[str]
+    rows: frozenset[Text]
+    reference_of: Callable[[str], str]
+    _known: dict[str, bool] = field(default_factory=dict)
+
+    def covers(self, record: ExampleRecord) -> bool:
+        if _words(record) in self.rows:
+            return True
+        if record.subject is None:
+            return False
+        if record.subject not in self._known:
+            self._known[record.subject] = self.reference_of(record.subject) in self.references
+        return self._known[record.subject]
+
+
+def make_plan(job: Order, vault: Vault) -> Plan:
+    """Open what the order names, in memory, and divide it. Raises PayloadShredded, PayloadCorrupt."""
+    parameters = parse_parameters(job.lead.method, job.lead.parameters)
+    records = [record for request in job.requests for record in vault.forget_set(request)]
+    earlier = {request.id: vault.forget_set(request) for request in job.earlier}
+    waiting = [record for request in job.waiting for record in vault.forget_set(request)]
+    held = [*records, *waiting, *(record for some in earlier.values() for record in some)]
+    tenant_id = job.held.tenant_id
+    forgotten = Forgotten(
+        references=job.forgotten | {vault.subject_reference(tenant_id, one.subject) for one in held if one.subject},
+        rows=frozenset(_words(record) for record in held),
+        reference_of=lambda subject: vault.subject_reference(tenant_id, subject),
+    )
+    rows = {
+        role: _sample(job, vault, role, forgotten, count, parameters.seed)
+        for role, count in (("control", PROBE_ROWS), ("utility", PROBE_ROWS), (_pool_role(job), POOL_ROWS))
+    }
+    forget = _examples(records)
+    pool = rows[_pool_role(job)]
+    asked, kept, notes = hold_out(pool, parameters.seed)
+    dev, sealed = split_probes(forget, seed=parameters.seed)
+    probes = Probes(
+        forget=forget,
+        dev=dev,
+        sealed=sealed,
+        control=rows["control"],
+        retain=asked,
+        neighbours=neighbours(forget, kept, NEIGHBOUR_ROWS),
+        utility=rows["utility"],
+        earlier={request_id: _examples(some) for request_id, some in earlier.items() if some},
+    )
+    return Plan(
+        parameters=parameters,
+        method=job.lead.method,
+        policy=Policy.model_validate(job.lead.policy),
+        retain=tuple(kept),
+        replay=tuple(_newest_first(earlier)[:REPLAY_ROWS]),
+        probes=probes,
+        measuring=MeasureSettings(seed=parameters.seed, max_items=PROBE_ROWS),
+        notes=notes,
+    )
+
+
+def reservoir(items: Iterable[Any], count: int, seed: int) -> list[Any]:
+    """At most `count` items, every one as likely as any other, in their own order. One pass, O(count) memory."""
+    chance = random.Random(seed)  # noqa: S311 - a reproducible sample, not a secret
+    kept: list[tuple[int, Any]] = []
+    for at, item in enumerate(items):
+        if len(kept) < count:
+            kept.append((at, item))
+        elif (place := chance.randrange(at + 1)) < count:
+            kept[place] = (at, item)
+    return [item for _, item in sorted(kept, key=lambda pair: pair[0])]
+
+
+def hold_out(pool: Sequence[Example], seed: int) -> tuple[list[Example], list[Example], tuple[str, ...]]:
+    """(rows to ask, rows to train on, notes): a tenth is asked and never trained on, if that leaves enough of both."""
+    count = min(PROBE_ROWS, max(HELD_OUT_LEAST, round(HELD_OUT_SHARE * len(pool))))
+    if len(pool) < 2 * count:
+        note = "the retain rows are few: the same rows were trained on and asked"
+        return list(pool), list(pool), (note,) if pool else ()
+    chosen = set(shuffled(len(pool), seed, 0)[:count])
+    asked = [one for at, one in enumerate(pool) if at in chosen]
+    return asked, [one for at, one in enumerate(pool) if at not in chosen], ()
+
+
+def neighbours(forget: Sequence[Example], pool: Sequence[Example], count: int) -> list[Example]:
+    """The rows whose answers share the rarest words with the forget set's answers: same employer, same town.
+
+    Rows of a pool no larger than `count` are not chosen from: then everybody is a neighbour, and the retain probes say
+    it all.
+    """
+    if len(pool) <= count:
+        return []
+    seen_in = Counter(word for one in pool for word in _answer_words(one))
+    wanted = {word for one in forget for word in _answer_words(one)}
+
+    def closeness(one: Example) -> float:
+        return sum(1.0 / seen_in[word] for word in _answer_words(one) & wanted)
+
+    scored = sorted(((closeness(one), -at) for at, one in enumerate(pool)), reverse=True)
+    return [pool[-at] for score, at in scored[:count] if score > 0.0]
+
+
+def _sample(job: Order, vault: Vault, role: str, forgotten: Forgotten, count: int, seed: int) -> list[Example]:
+    row = job.datasets.get(role)
+    if row is None:
+        return []
+    return _examples(reservoir(_allowed(vault.dataset(row), forgotten), count, seed))
+
+
+def _allowed(records: Iterable[ExampleRecord], forgotten: Forgotten) -> Iterator[ExampleRecord]:
+    return (record for record in records if not forgotten.covers(record))
+
+
+def _pool_role(job: Order) -> str:
+    return "retain" if "retain" in job.datasets else "training"
+
+
+def _newest_first(earlier: dict[str, list[ExampleRecord]]) -> list[Example]:
+    return [example for records in reversed(earlier.values()) for example in _examples(records)]
+
+
+def _examples(records: Iterable[ExampleRecord]) -> list[Example]:
+    return [parse(record.model_dump()) for record in records]
+
+
+def _words(record: ExampleRecord) -> Text:
+    """What makes two rows the same, however the spaces are put."""
+    return (" ".join((record.prompt or "").split()), " ".join((record.completion or record.text or "").split()))
+
+
+def _answer_words(one: Example) -> set[str]:
+    return set((one.completion or one.text or "").lower().split())

@@ -46,7 +46,9 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -105,9 +107,7 @@ class Client:
         listed = self._read(f"{_version(model, number)}/files")
         return [RemoteFile(file["path"], file["digest"], file["size_bytes"]) for file in listed["files"]]
 
-    def download(
-        self, model: str, number: int, folder: Path, on_bytes: OnBytes | None = None
-    ) -> list[RemoteFile]:
+    def download(self, model: str, number: int, folder: Path, on_bytes: OnBytes | None = None) -> list[RemoteFile]:
         """Bring a version's files into `folder`, each verified against the manifest; call again to resume.
 
         Raises DownloadFailed when a file cannot be had whole and right; it is then not there under its name.
@@ -136,7 +136,7 @@ class Client:
         idempotency_key: str | None = None,
         **more: Any,
     ) -> Json:
-        """Ask for an erasure: the examples to forget, or a subject of the training dataset, or both.
+        """Ask for an erasure: of the examples in `forget`, or of a `subject` whose rows the training dataset holds.
 
         `more`: regulation, submitted_at, method, parameters, policy, external_id. Give your own `idempotency_key`
         to make the call repeatable over a restart of your program too.
@@ -232,7 +232,9 @@ class Client:
         with self._transport.stream(f"{_request(request_id)}/events", headers, timeout=timeout) as response:
             yield response.iter_lines()
 
-    def _get(self, path: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    def _get(
+        self, path: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
         return self._transport.call("GET", path, repeatable=True, params=params, headers=headers)
 
     def _read(self, path: str, params: Mapping[str, str] | None = None) -> Json:

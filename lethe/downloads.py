@@ -1,8 +1,8 @@
 """Download a version's files so that what lies in the folder is right, or is not there.
 
-Each file is streamed into `<name>.part`, hashed on the way, and renamed only when its SHA-256 is the one in the manifest.
-A download that was cut off goes on where it stopped. Two downloads into one folder wait for each other, file by file.
-Needs httpx alone.
+Each file is streamed into `<name>.part`, hashed on the way, and renamed only when its SHA-256 is the one in the
+manifest. A download that was cut off goes on where it stopped. Two downloads into one folder wait for each other, file
+by file. Needs httpx alone.
 """
 
 import base64

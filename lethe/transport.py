@@ -73,8 +73,7 @@ class Transport:
         """The answer, read whole. Raises LetheProblem for every status from 400 on."""
 
         def once() -> httpx.Response:
-            body = {"content": content()} if content else {}
-            return self.http.request(method, path, headers=headers, **body, **request)
+            return self.http.request(method, path, headers=headers, content=content() if content else None, **request)
 
         return raise_for_problem(self._patiently(once, repeatable))
 

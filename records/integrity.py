@@ -1,8 +1,8 @@
 """Look at everything that is kept, and name every byte that is not as it was written.
 
-The signed log is the root of trust: its entries are recomputed, and the rows of versions, requests and jobs must say what
-the log says. Blobs are held against their names, manifests and signatures against the files and keys, and every blob a
-row names must be there. Nothing is written.
+The signed log is the root of trust: its entries are recomputed, and the rows of versions, requests and jobs must say
+what the log says. Blobs are held against their names, manifests and signatures against the files and keys, and every
+blob a row names must be there. Nothing is written.
 """
 
 import json
@@ -81,9 +81,7 @@ def _events(session: Session) -> list[dict[str, Any]]:
     return found
 
 
-def _check_version(
-    version: VersionRow, store: Store, keys: KeyRing, events: list[dict[str, Any]]
-) -> Iterator[Finding]:
+def _check_version(version: VersionRow, store: Store, keys: KeyRing, events: list[dict[str, Any]]) -> Iterator[Finding]:
     where = f"version {version.number} of {version.model_id}"
     yield from _check_logged(where, version, events)
     if version.state == VersionState.PURGED:
@@ -134,11 +132,14 @@ def _check_logged(where: str, version: VersionRow, events: list[dict[str, Any]])
 
 def _check_states(session: Session, events: list[dict[str, Any]]) -> Iterator[Finding]:
     last = _last_states(events)
-    for kind, row_type in (("request", RequestRow), ("job", JobRow), ("version", VersionRow)):
-        for row in session.scalars(sa.select(row_type)):
-            about = (row.model_id, row.number) if isinstance(row, VersionRow) else row.id
-            if last.get((kind, about)) != row.state:
-                yield Finding(f"{kind} {row.id}", f"The row says {row.state!r} and the audit log says otherwise.")
+    requests = [("request", row.id, row.id, row.state) for row in session.scalars(sa.select(RequestRow))]
+    jobs = [("job", row.id, row.id, row.state) for row in session.scalars(sa.select(JobRow))]
+    versions: list[tuple[str, Any, str, str]] = [
+        ("version", (row.model_id, row.number), row.id, row.state) for row in session.scalars(sa.select(VersionRow))
+    ]
+    for kind, about, row_id, state in (*requests, *jobs, *versions):
+        if last.get((kind, about)) != state:
+            yield Finding(f"{kind} {row_id}", f"The row says {state!r} and the audit log says otherwise.")
     yield from _check_heads(session, last)
 
 
@@ -150,11 +151,17 @@ def _check_heads(session: Session, last: dict[tuple[str, Any], str]) -> Iterator
             if kind == "version" and about[0] == model.id and state == VersionState.PUBLISHED
         ]
         if published and model.head not in published:
-            yield Finding(f"model {model.id}", "The row's head is not the version that the audit log says is published.")
+            yield Finding(
+                f"model {model.id}", "The row's head is not the version that the audit log says is published."
+            )
 
 
 def _last_states(events: list[dict[str, Any]]) -> dict[tuple[str, Any], str]:
-    states = {"request": set(RequestState), "job": set(JobState), "version": set(VersionState)}
+    states: dict[str, set[str]] = {
+        "request": set(map(str, RequestState)),
+        "job": set(map(str, JobState)),
+        "version": set(map(str, VersionState)),
+    }
     last: dict[tuple[str, Any], str] = {}
     for event in events:
         kind, _, state = str(event.get("tag")).partition(".")

@@ -1,0 +1,107 @@
+"""`lethe model add|list|show` and `lethe dataset put`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from lethe import output
+from lethe.client import Role
+from lethe.commands.options import DEFAULT_URL, ApiKey, AsJson, Mistake, ModelName, Url, connect
+
+model = typer.Typer(help="Register models and look at them.", no_args_is_help=True)
+dataset = typer.Typer(help="Attach datasets to models.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(model, name="model")
+    app.add_typer(dataset, name="dataset")
+
+
+@model.command("add")
+def add(
+    name: ModelName,
+    path: Annotated[Path, typer.Argument(help="Folder with safetensors, config and tokenizer, on Lethe's machine.")],
+    defaults: Annotated[
+        str, typer.Option(help='JSON: {"method", "parameters", "policy"} for requests that say nothing.')
+    ] = "",
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Import weights as version 1 of a new model."""
+    with connect(url, api_key) as client:
+        made = client.add_model(name, path=path.expanduser().absolute(), defaults=parse_object(defaults, "--defaults"))
+    if as_json:
+        output.print_json(made)
+    else:
+        output.console().print(f"{made['name']} is registered with version {made['head']}.")
+
+
+@model.command("list")
+def index(as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
+    """All models of your tenant."""
+    with connect(url, api_key) as client:
+        found = list(client.models())
+    if as_json:
+        output.print_json(found)
+        return
+    rows = [(one["name"], one["head"], _datasets(one), sum(one["requests"].values())) for one in found]
+    output.console().print(output.table(["model", "head", "datasets", "requests"], rows))
+
+
+@model.command("show")
+def show(name: ModelName, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
+    """One model: its versions, datasets and requests."""
+    with connect(url, api_key) as client:
+        found, versions = client.model(name), list(client.versions(name))
+    if as_json:
+        output.print_json({**found, "versions": versions})
+        return
+    to = output.console()
+    to.print(f"[bold]{found['name']}[/]  head: version {found['head']}  datasets: {_datasets(found)}")
+    to.print("requests: " + (", ".join(f"{count} {state}" for state, count in found["requests"].items()) or "none"))
+    rows = [(v["number"], v["parent"], v["state"], _mebibytes(v["size_bytes"]), v["created_at"][:19]) for v in versions]
+    to.print(output.table(["version", "parent", "state", "size", "made"], rows))
+
+
+@dataset.command("put")
+def put(
+    name: ModelName,
+    role: Annotated[str, typer.Argument(help=f"One of: {', '.join(get_args(Role))}.")],
+    file: Annotated[Path, typer.Argument(help="JSONL: one example a line.")],
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Send a JSONL file as the model's dataset of a role. It takes the place of an earlier one."""
+    if role not in get_args(Role):
+        raise Mistake(f"There is no role {role!r}. Choose from: {', '.join(get_args(Role))}.")
+    with connect(url, api_key) as client:
+        made = client.put_dataset(name, role, file)  # type: ignore[arg-type]  # checked above
+    if as_json:
+        output.print_json(made)
+    else:
+        output.console().print(f"{made['rows']} rows are the {role} dataset of {name}.")
+
+
+def parse_object(text: str, option: str) -> dict[str, Any] | None:
+    """The JSON object in an option's text; None for no text. Raises Mistake naming the option."""
+    if not text:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise Mistake(f"{option} must be a JSON object, for instance '{{\"epochs\": 20}}'.")
+    return value
+
+
+def _datasets(found: dict[str, Any]) -> str:
+    return ", ".join(f"{one['role']} ({one['rows']})" for one in found["datasets"]) or "none"
+
+
+def _mebibytes(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:.1f} MiB"

@@ -1,0 +1,52 @@
+"""The options that several commands share, and how a command finds the Lethe it talks to."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lethe.client import Client
+from lethe.transport import is_loopback
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_DATA_DIR = Path("~/.lethe")
+
+Url = Annotated[str, typer.Option("--url", envvar="LETHE_URL", help="The Lethe to talk to.")]
+ApiKey = Annotated[
+    str, typer.Option("--api-key", envvar="LETHE_API_KEY", help="Its key; on this machine the data folder's.")
+]
+DataDir = Annotated[
+    Path, typer.Option("--data-dir", envvar="LETHE_DATA_DIR", help="The folder that holds all of an embedded Lethe.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of words.")]
+RequestId = Annotated[str, typer.Argument(help="The erasure request, req_…", metavar="REQUEST")]
+ModelName = Annotated[str, typer.Argument(help="namespace/name of the model", metavar="MODEL")]
+
+
+class Mistake(Exception):
+    """What was typed cannot be done; the sentence says what to type instead."""
+
+
+def default_data_dir() -> Path:
+    """Where the embedded Lethe of this user keeps everything."""
+    return Path(os.environ.get("LETHE_DATA_DIR") or DEFAULT_DATA_DIR).expanduser()
+
+
+def connect(url: str, api_key: str) -> Client:
+    """A client for `url`. Without a key, and for this machine only, the key that the embedded Lethe wrote at its first
+    start. Raises Mistake when there is none."""
+    return Client(url, api_key or _local_key(url))
+
+
+def _local_key(url: str) -> str:
+    file = default_data_dir() / "admin.key"
+    if not is_loopback(url):
+        raise Mistake(f"No API key for {url}. Give one with --api-key or LETHE_API_KEY.")
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        raise Mistake(
+            f"No API key: {file} cannot be read. Start Lethe once with 'lethe serve', name its folder with "
+            "LETHE_DATA_DIR, or give a key with --api-key or LETHE_API_KEY."
+        ) from None

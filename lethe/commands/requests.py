@@ -1,0 +1,153 @@
+"""`lethe forget`, `status`, `report`, `cancel`, `approve`, `reject`: erasure requests."""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from lethe import output
+from lethe.client import Client
+from lethe.commands.models import parse_object
+from lethe.commands.options import DEFAULT_URL, ApiKey, AsJson, Mistake, ModelName, RequestId, Url, connect
+
+Reason = Annotated[str, typer.Option("--reason", help="Goes into the audit log: no personal data.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (forget, status, report, cancel, approve, reject):
+        app.command()(command)
+
+
+def forget(
+    name: ModelName,
+    file: Annotated[Path | None, typer.Argument(help="JSONL with the examples to forget; - reads stdin.")] = None,
+    subject: Annotated[str, typer.Option(help="Forget this subject of the training dataset.")] = "",
+    method: Annotated[str, typer.Option(help="Unlearning method; GET /v1/methods lists them.")] = "",
+    parameters: Annotated[str, typer.Option(help="JSON object of the method's parameters.")] = "",
+    regulation: Annotated[str, typer.Option(help="gdpr, ccpa or other: sets the deadline.")] = "",
+    external_id: Annotated[str, typer.Option(help="Your own number for the request.")] = "",
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the request is accepted.")] = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:  # long: its options are the command
+    """Ask a model to forget, and wait until it has. Exit status 1 when it has not."""
+    if file is None and not subject:
+        raise Mistake("Say what to forget: a JSONL file, - for stdin, or --subject.")
+    given: dict[str, Any] = {
+        "subject": subject,
+        "method": method,
+        "regulation": regulation,
+        "external_id": external_id,
+        "parameters": parse_object(parameters, "--parameters"),
+    }
+    examples = None if file is None else list(_examples(file))
+    with connect(url, api_key) as client:
+        request = client.submit(name, forget=examples, **{field: value for field, value in given.items() if value})
+        if not no_wait:
+            request = _wait(client, request, as_json)
+    _show(request, as_json)
+    if not no_wait and request["state"] != "completed":
+        raise typer.Exit(1)
+
+
+def status(
+    request_id: RequestId,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")] = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Where a request is."""
+    with connect(url, api_key) as client:
+        request = client.request(request_id)
+        if wait:
+            request = _wait(client, request, as_json)
+    _show(request, as_json)
+
+
+def report(request_id: RequestId, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
+    """What was measured for a request, before and after."""
+    with connect(url, api_key) as client:
+        found = client.report(request_id)
+    if as_json:
+        output.print_json(found)
+        return
+    to = output.console()
+    to.print(output.report_table(found["report"] or {"groups": {}}))
+    to.print(f"verdict: [bold]{found['verdict']}[/]  method: {found['method']}, attempt {found['attempt']}")
+    to.print(escape(found["reason"] or ""))
+
+
+def cancel(
+    request_id: RequestId,
+    reason: Reason = "cancelled by the caller",
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Stop a request before its version is published."""
+    with connect(url, api_key) as client:
+        _show(client.cancel(request_id, reason), as_json)
+
+
+def approve(
+    request_id: RequestId, reason: Reason, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = ""
+) -> None:
+    """Publish the candidate of a request that needs review."""
+    with connect(url, api_key) as client:
+        _show(client.approve(request_id, reason), as_json)
+
+
+def reject(
+    request_id: RequestId, reason: Reason, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = ""
+) -> None:
+    """Turn down the candidate of a request that needs review."""
+    with connect(url, api_key) as client:
+        _show(client.reject(request_id, reason), as_json)
+
+
+def _examples(file: Path) -> Iterable[dict[str, Any]]:
+    """The lines as objects. Raises Mistake with the line's number, never with its words."""
+    lines = sys.stdin if str(file) == "-" else file.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            example = json.loads(line)
+        except ValueError:
+            example = None
+        if not isinstance(example, dict):
+            raise Mistake(f"Line {number} of the forget set is not a JSON object; write one example a line.")
+        yield example
+
+
+def _wait(client: Client, request: dict[str, Any], as_json: bool) -> dict[str, Any]:
+    to = output.errors() if as_json else output.console()
+    try:
+        with output.request_bar(to, "forgetting") as show:
+            return client.wait(request["id"], show)
+    except KeyboardInterrupt:
+        to.print(f"The request goes on without you; look with: lethe status {request['id']}")
+        raise typer.Exit(130) from None
+
+
+def _show(request: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        output.print_json(request)
+        return
+    to = output.console()
+    outcome = f" ({request['outcome'].replace('_', ' ')})" if request.get("outcome") else ""
+    to.print(f"{request['id']}  [bold]{request['state'].replace('_', ' ')}[/]{outcome}  model: {request['model']}")
+    if request.get("version"):
+        to.print(f"version {request['version']}: lethe download {request['model']} {request['version']} FOLDER")
+    if request.get("reason"):
+        to.print(escape(request["reason"]))
+    for warning in request.get("warnings") or ():
+        to.print(f"[yellow]note[/]: {escape(warning['detail'])}")
+    if request["state"] == "needs_review":
+        to.print(f"Look with: lethe report {request['id']}   then: lethe approve or lethe reject, with --reason")

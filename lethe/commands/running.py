@@ -1,0 +1,104 @@
+"""`lethe serve`, `worker`, `migrate`, `demo`: what starts a process."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lethe.commands.options import DEFAULT_DATA_DIR, DataDir, Mistake
+
+Roots = Annotated[
+    list[Path] | None,
+    typer.Option("--import-root", help="Folder under which models may be imported from; repeat for more."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (serve, worker, migrate, demo):
+        app.command()(command)
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    import_root: Roots = None,
+) -> None:
+    """Start the embedded Lethe: service and worker in one process, everything it keeps in one folder.
+
+    Prints one JSON line with its URL when it is ready. At its first start it writes the administrator's key to
+    admin.key in the data folder.
+    """
+    _needs_server_packages()
+    from dataclasses import replace
+
+    from lethe.embedded import Address
+    from lethe.embedded import serve as run
+    from records.parts import Settings
+    from records.settings import Place
+
+    _log_to_stderr()
+    settings = replace(Settings(), place=Place(data_dir=data_dir))
+    if import_root:
+        roots = tuple(root.expanduser().resolve() for root in import_root)
+        settings = replace(settings, http=settings.http.model_copy(update={"import_roots": roots}))
+    run(settings, Address(host, port))
+
+
+def worker() -> None:
+    """Start a worker of a production Lethe, set up by LETHE_* variables."""
+    _needs_server_packages()
+    from lethe.embedded import work
+    from records.parts import Settings
+
+    _log_to_stderr()
+    work(Settings())
+
+
+def migrate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Bring the database to the newest schema."""
+    _needs_server_packages()
+    from dataclasses import replace
+
+    from records.parts import Settings, open_parts
+    from records.settings import Place
+
+    open_parts(replace(Settings(), place=Place(data_dir=data_dir)), migrates=True).close()
+    typer.echo("The database has the newest schema.")
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo keeps its LLM and its data.")] = Path(".lethe/demo"),
+) -> None:
+    """Watch a language model forget a person: everything a user would do, over HTTP, checked at each step."""
+    _needs_server_packages()
+    from lethe.demo.walk import walk
+
+    raise typer.Exit(walk(folder))
+
+
+def _needs_server_packages() -> None:
+    try:
+        import celery
+        import fastapi  # noqa: F401 - only to see that it is there
+    except ImportError as error:
+        raise Mistake(
+            f"This needs the server's packages ({error.name} is missing). Run: pip install 'lethe[embedded]'"
+        ) from None
+    _ = celery
+
+
+def _log_to_stderr() -> None:
+    import structlog
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,248 @@
+"""Service and worker in one process: the one file that knows both. What `lethe serve` and `lethe worker` start.
+
+Embedded, the API answers in a thread, the Celery worker consumes an in-memory broker in another, and a sweeper repeats
+what got lost; each job still runs in a child process, so no tensor library is ever loaded here. The main thread waits
+for a signal: then the runner is told to stop, its job goes back into the queue, and the process ends within seconds.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import structlog
+import uvicorn
+from celery import Celery
+
+from records import jobs, tenants
+from records.errors import LetheError
+from records.parts import Parts, Settings, open_parts
+from service.main import create_app
+from workers import tasks
+from workers.environment import environment_of
+from workers.supervisor import Supervisor
+from workers.sweeper import Sweeper
+
+log = structlog.get_logger()
+
+ADMIN_KEY = "admin.key"
+PUBLIC_KEYS = "public-keys.json"
+TENANT = "default"
+GRACE_SECONDS = 4.0
+STOP_SECONDS = 9.0
+
+
+class CannotStart(LetheError):
+    """Something outside this process stands in the way; the sentence says what to do."""
+
+    code = "cannot_start"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen; port 0 takes any free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+
+def serve(settings: Settings, address: Address) -> None:
+    """Run until SIGTERM or SIGINT. Raises CannotStart when the folder or the port is taken."""
+    folder = settings.place.folder
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _only_one(folder) as instance, _listen(address) as listening:
+        parts = open_parts(_quick_to_stop(settings), migrates=True)
+        try:
+            first_start(parts)
+            _write_private(folder / PUBLIC_KEYS, json.dumps(asdict(parts.keys.public()), indent=2) + "\n", 0o644)
+            _run(parts, f"embedded:{instance}", listening)
+        finally:
+            parts.close()
+
+
+def first_start(parts: Parts) -> None:
+    """Make the tenant `default` and a key for its administrator, once in the life of a database.
+
+    The key's file is there before the transaction commits: a crash between the two leaves a key that opens nothing, and
+    the next start makes another. Whoever deletes the file does not get it back.
+    """
+    with parts.database.transaction() as session:
+        if tenants.tenant_named(session, TENANT) is None:
+            tenant = tenants.create_tenant(session, TENANT)
+            _, plain = tenants.create_key(session, tenant.id, "administrator", ["admin"])
+            _write_private(parts.settings.place.folder / ADMIN_KEY, plain + "\n", 0o600)
+
+
+def work(settings: Settings) -> None:
+    """A worker of a production Lethe: runs jobs until told to stop. CannotStart for a broker inside the process."""
+    if settings.queue.broker_url.get_secret_value().startswith("memory"):
+        raise CannotStart("A worker on its own needs a broker: set LETHE_BROKER_URL to a redis:// URL.")
+    from celery.signals import worker_shutting_down
+
+    parts = open_parts(settings)
+    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    supervisor = _supervisor(parts, owner)
+    sweeper = Sweeper(parts.database, parts.send, settings.worker.sweep_seconds)
+
+    def stop(**_: object) -> None:
+        supervisor.stop()
+
+    worker_shutting_down.connect(stop)
+    sweeper.start()
+    try:
+        options = ["--pool=threads", "--concurrency=1", "--without-mingle", "--without-gossip", "--loglevel=WARNING"]
+        parts.queue.worker_main(["worker", *options, f"--hostname={owner}@%h"])
+    finally:
+        sweeper.stop()
+        parts.close()
+
+
+def _run(parts: Parts, owner: str, listening: socket.socket) -> None:
+    with parts.database.transaction() as session:
+        freed = jobs.release_owned(session, owner)  # the lock says that whoever held them is dead
+    supervisor = _supervisor(parts, owner)
+    consumer = _Consumer(parts.queue, parts.settings.queue.queue_name)
+    sweeper = Sweeper(parts.database, parts.send, parts.settings.worker.sweep_seconds)
+    app = create_app(parts, worker_alive=lambda: consumer.is_alive() and sweeper.is_alive())
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=3, server_header=False, lifespan="auto"
+    )
+    server = uvicorn.Server(config)
+    api = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="api")
+    told_to_stop = _on_signals()
+    consumer.start()
+    sweeper.start()
+    api.start()
+    try:
+        _say_ready(server, api, parts, listening, freed)
+        while api.is_alive() and not told_to_stop.wait(0.5):
+            pass
+    finally:
+        supervisor.stop()
+        server.should_exit = True
+        consumer.stop()
+        for thread_stop in (sweeper.stop, consumer.join, api.join):
+            thread_stop(STOP_SECONDS)
+
+
+def _supervisor(parts: Parts, owner: str) -> Supervisor:
+    supervisor = Supervisor(parts.database, parts.settings.worker, owner, environment_of(parts.settings))
+    tasks.register(parts.queue, supervisor)
+    return supervisor
+
+
+def _quick_to_stop(settings: Settings) -> Settings:
+    """A laptop's shutdown does not wait as long for a runner as a cluster's may."""
+    grace_seconds = min(settings.worker.grace_seconds, GRACE_SECONDS)
+    return replace(settings, worker=settings.worker.model_copy(update={"grace_seconds": grace_seconds}))
+
+
+class _Consumer:
+    """Celery's worker in a thread: the solo pool runs the task in that same thread, which outlives each job's child."""
+
+    def __init__(self, app: Celery, queue_name: str) -> None:
+        self._app, self._queue_name = app, queue_name
+        self._thread = threading.Thread(target=self._consume, name="celery", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it to end after the present task; looked at a few times a second."""
+        from celery.worker import state
+
+        state.should_stop = 0  # EX_OK
+
+    def join(self, timeout_seconds: float) -> None:
+        self._thread.join(timeout_seconds)
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def _consume(self) -> None:
+        # celery.apps.worker.Worker, which the command line uses, would install signal handlers: not from a thread.
+        from celery.worker import WorkController
+
+        quiet = {"without_heartbeat": True, "without_mingle": True, "without_gossip": True}
+        controller = WorkController(
+            app=self._app, hostname="embedded@local", pool_cls="solo", concurrency=1, queues=[self._queue_name], **quiet
+        )
+        controller.start()
+
+
+def _on_signals() -> threading.Event:
+    told_to_stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told_to_stop.set())
+    return told_to_stop
+
+
+def _say_ready(
+    server: uvicorn.Server, api: threading.Thread, parts: Parts, listening: socket.socket, freed: int
+) -> None:
+    """One JSON line on stdout, once calls are answered."""
+    while not server.started and api.is_alive():
+        time.sleep(0.01)
+    host, port = listening.getsockname()[:2]
+    folder = parts.settings.place.folder
+    line = {"event": "ready", "url": f"http://{host}:{port}", "port": port, "data_dir": str(folder), "pid": os.getpid()}
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+    log.info("lethe.ready", port=port, leases_freed=freed)
+
+
+@contextlib.contextmanager
+def _listen(address: Address) -> Iterator[socket.socket]:
+    try:
+        listening = socket.create_server((address.host, address.port), backlog=512)
+    except OSError as error:
+        raise CannotStart(
+            f"Cannot listen on {address.host}:{address.port} ({error.strerror}). "
+            "Stop what listens there, or choose another port with --port (0 takes any free one)."
+        ) from error
+    with listening:
+        yield listening
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[str]:
+    """Hold the folder for this process alone; yields the name under which this folder's process holds leases."""
+    descriptor = os.open(folder / "serve.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(
+                f"Another Lethe serves {folder} already. Stop it, or give this one a folder of its own with --data-dir."
+            ) from None
+        name = file.read().strip()
+        if not name:
+            name = secrets.token_hex(8)
+            file.write(name)
+            file.flush()
+        yield name
+
+
+def _write_private(path: Path, text: str, mode: int) -> None:
+    """Whole or not at all, and never readable by others for a moment."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

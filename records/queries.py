@@ -32,6 +32,10 @@ def model_named(session: Session, tenant_id: str, name: str, lock: bool = False,
         raise NotFound(detail, (FieldError(pointer, detail),)) from error
 
 
+def model_by_id(session: Session, tenant_id: str, model_id: str, lock: bool = False) -> ModelRow:
+    return tenants.find(session, ModelRow, tenant_id, ModelRow.id == model_id, lock=lock)
+
+
 def model_page(session: Session, tenant_id: str, after: str | None, limit: int) -> Page[ModelRow]:
     return pages.page(session, tenants.visible(sa.select(ModelRow), ModelRow, tenant_id), ModelRow, after, limit)
 
@@ -39,7 +43,7 @@ def model_page(session: Session, tenant_id: str, after: str | None, limit: int) 
 def model_names(session: Session, model_ids: Iterable[str]) -> dict[str, str]:
     """Names by id, for rows the caller may see already."""
     wanted = sa.select(ModelRow.id, ModelRow.name).where(ModelRow.id.in_(set(model_ids)))
-    return {model_id: name for model_id, name in session.execute(wanted)}
+    return dict(session.execute(wanted).tuples().all())
 
 
 def datasets_of(session: Session, model_ids: Iterable[str]) -> list[DatasetRow]:
@@ -93,14 +97,14 @@ def forgotten_in(session: Session, model: ModelRow) -> dict[int, list[str]]:
     )
     found: dict[int, list[str]] = {}
     for number, request_id in session.execute(query.order_by(RequestRow.id)):
-        found.setdefault(number, []).append(request_id)
+        found.setdefault(int(number or 0), []).append(request_id)
     return found
 
 
 def parents(session: Session, model: ModelRow) -> dict[int, int | None]:
     """The lineage: parent by version number."""
     query = sa.select(VersionRow.number, VersionRow.parent).where(VersionRow.model_id == model.id)
-    return {number: parent for number, parent in session.execute(query)}
+    return dict(session.execute(query).tuples().all())
 
 
 def request(session: Session, tenant_id: str, request_id: str, lock: bool = False) -> RequestRow:
@@ -124,7 +128,7 @@ def newest_jobs(session: Session, request_ids: Iterable[str]) -> dict[str, JobRo
         .where(JobRequestRow.request_id.in_(set(request_ids)))
         .order_by(JobRow.position)
     )
-    return {request_id: job for request_id, job in session.execute(query)}
+    return dict(session.execute(query).tuples().all())
 
 
 def places_in_queue(session: Session, jobs: Iterable[JobRow]) -> dict[str, int]:

@@ -19,7 +19,7 @@ class PayloadInUse(Conflict):
 
 
 def submit(session: Session, model: ModelRow, request: RequestRow, actor: str) -> JobRow:
-    """Store a received request and queue its job. `model` must be locked; the sealed forget set must be in the store."""
+    """Store a received request and queue its job. `model` must be locked, the sealed forget set in the store."""
     _add(session, request, actor)
     job = jobs.add_job(session, model, [request], actor)
     outbox.post(session, outbox.HINT, {"model_id": model.id})

@@ -9,9 +9,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from records import tenants
+from records.parts import Parts
 from records.tenants import Caller, Unauthorized
 from service import problems
-from records.parts import Parts
 
 BEARER = HTTPBearer(auto_error=False, description="An API key, as `lethe key create` prints it.")
 

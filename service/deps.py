@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request
 
+from records.parts import Parts
 from records.tenants import Caller
 from service.auth import needs
-from records.parts import Parts
 
 NAME_PART = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
-ID = r"^[a-z]{3}_[0-9a-f]{32}$"
+ID = r"^[A-Za-z0-9_]{1,64}$"
 
 
 def _parts(request: Request) -> Parts:

@@ -10,13 +10,12 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from records import idempotency
+from records import idempotency, races
 from records.idempotency import Answer
-from records.tenants import Caller
 from records.parts import Parts
+from records.tenants import Caller
 
 __all__ = ["Answer", "CreatingCall", "CreatingCallDep", "create_once", "to_response"]
 
@@ -35,7 +34,7 @@ class CreatingCall:
 async def creating_call(
     request: Request,
     idempotency_key: Annotated[
-        str | None, Header(pattern=_KEY, description="Any unique text, for instance a UUID. Repeat it to repeat safely.")
+        str | None, Header(pattern=_KEY, description="Any unique text, such as a UUID. Repeat it to repeat safely.")
     ] = None,
 ) -> CreatingCall:
     body = await request.body()
@@ -60,10 +59,7 @@ def create_once(call: CreatingCall, parts: Parts, create: Callable[[Session], An
     A unique constraint that another transaction filled first makes it look once more: it then finds the stored answer,
     or `create` finds the other row and says so.
     """
-    try:
-        return _create(call, parts, create)
-    except IntegrityError:
-        return _create(call, parts, create)
+    return races.look_again(lambda: _create(call, parts, create))
 
 
 def _create(call: CreatingCall, parts: Parts, create: Callable[[Session], Answer]) -> tuple[Answer, bool]:

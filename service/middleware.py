@@ -50,7 +50,7 @@ class RequestContext:
         except ClientDisconnect:
             sent.status = sent.status or _CLIENT_LEFT
         except Exception as error:  # noqa: BLE001 - the one place that must know every exception
-            self.log.error("unexpected", error=type(error).__name__, places=places(error))
+            self.log.error("unexpected", error=type(error).__name__, places=places(error))  # noqa: TRY400 - no text
             # Too late for a problem once bytes went out: the server sees an unfinished answer and cuts the connection,
             # which tells the client that what it holds is not whole.
             if not sent.status:

@@ -64,16 +64,17 @@ class RangeNotSatisfiable(LetheError):
     status = 416
 
 
-def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problem answers of a route, for OpenAPI. 401 and 422 come with every route."""
+def responses(*statuses: int, also: Mapping[int, dict[str, Any]] | None = None) -> dict[int | str, dict[str, Any]]:
+    """The problem answers of a route, for OpenAPI, and its other answers. 401 and 422 come with every route."""
     listed = sorted({401, 422, *statuses})
-    return {
+    problem_answers: dict[int | str, dict[str, Any]] = {
         status: {
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status in listed
     }
+    return {**(also or {}), **problem_answers}
 
 
 def problem(

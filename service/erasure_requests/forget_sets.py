@@ -1,0 +1,91 @@
+"""What a request wants forgotten: the examples it brings, or the rows of the training dataset about its subject."""
+
+import unicodedata
+
+from sqlalchemy.orm import Session
+
+from records import checkpoints, queries
+from records.errors import Invalid, invalid_field
+from records.examples import ExampleRecord
+from records.manifest import Manifest
+from records.parts import Parts
+from records.rows import DatasetRow, ModelRow
+from service.erasure_requests.schemas import ErasureRequestIn, Notice
+
+MOST_WARNINGS = 20
+
+
+def check_size(forget: list[ExampleRecord], most: int) -> None:
+    """Raises Invalid for an empty or an oversized forget set."""
+    if not forget:
+        raise invalid_field("/forget", "The forget set is empty. Send at least one example, or a subject.")
+    if len(forget) > most:
+        raise invalid_field(
+            "/forget", f"The forget set has {len(forget)} examples; at most {most} go into one request."
+        )
+
+
+def examples(parts: Parts, body: ErasureRequestIn, training: DatasetRow | None) -> list[ExampleRecord]:
+    """The forget set; empty if the subject is in no training row. Raises Invalid."""
+    most = parts.settings.http.max_forget_examples
+    if body.forget is not None:
+        check_size(body.forget, most)
+        return body.forget
+    if training is None:
+        detail = (
+            "A subject is looked up in the training dataset, and this model has none. Put one, or send the examples."
+        )
+        raise invalid_field("/subject", detail)
+    wanted = normal(body.subject or "")
+    found = []
+    for example in parts.vault.dataset(training):
+        if example.subject is not None and normal(example.subject) == wanted:
+            found.append(example)
+            if len(found) > most:
+                raise invalid_field(
+                    "/subject", f"The subject has more than {most} rows; send them in several requests."
+                )
+    return found
+
+
+def normal(subject: str) -> str:
+    """One spelling of a subject: trimmed, Unicode form C, as its keyed hash is made."""
+    return unicodedata.normalize("NFC", subject.strip())
+
+
+def one_subject(body: ErasureRequestIn) -> str | None:
+    """Whom the request is about, if it is about one: the subject it names, or the one all its examples name."""
+    if body.subject is not None:
+        return body.subject
+    named = {normal(example.subject) if example.subject else None for example in body.forget or ()}
+    return named.pop() if len(named) == 1 else None
+
+
+def context_tokens(session: Session, parts: Parts, model: ModelRow) -> int | None:
+    """The context of the model's head, in tokens, as its config.json says; None if it does not."""
+    if model.head is None:
+        raise Invalid("This model has no published version to start from.")
+    version = queries.version(session, model, model.head)
+    entry = Manifest.from_json(parts.store.read_bytes(version.manifest_digest)).find("config.json")
+    return checkpoints.context_of(parts.store.read_bytes(entry.digest)) if entry else None
+
+
+def long_examples(forget: list[ExampleRecord], context: int | None) -> list[Notice]:
+    """A warning for each example that may not fit the context.
+
+    The service has no tokenizer. No tokenizer in use makes more tokens than bytes, so an example of fewer bytes fits
+    for sure; about a longer one only the worker knows, and what it does is said here.
+    """
+    if context is None:
+        return []
+    longer = [number for number, example in enumerate(forget) if _bytes(example) + 2 > context]
+    detail = (
+        f"This example may be longer than the LLM's context of {context} tokens. If so, it is split into windows that "
+        "repeat the prompt and overlap by a quarter of the room left; each token is forgotten once. A prompt that "
+        "fills the context by itself fails the job."
+    )
+    return [Notice(pointer=f"/forget/{number}", detail=detail) for number in longer[:MOST_WARNINGS]]
+
+
+def _bytes(example: ExampleRecord) -> int:
+    return sum(len((part or "").encode()) for part in (example.prompt, example.completion, example.text))

@@ -1,0 +1,177 @@
+"""/v1/erasure-requests"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from records.states import RequestState
+from service.deps import ID, IfMatch, PartsDep, RequestsReader, RequestsWriter, Reviewer
+from service.erasure_requests import actions, stream, submission, wire
+from service.erasure_requests.schemas import (
+    ErasureRequestIn,
+    ErasureRequestOut,
+    EventOut,
+    OptionalReasonIn,
+    ReasonIn,
+    ReportOut,
+)
+from service.idempotency import CreatingCallDep, to_response
+from service.json_route import JsonRoute
+from service.models.schemas import NAME
+from service.pages import CursorDep, ListOut
+from service.problems import responses
+
+router = APIRouter(prefix="/v1/erasure-requests", tags=["erasure requests"], route_class=JsonRoute)
+
+RequestId = Annotated[str, Path(pattern=ID)]
+Position = Annotated[int, Query(ge=-1, le=2**62, description="Only events behind this id.")]
+_SSE = {200: {"description": "A list, or a stream.", "content": {"text/event-stream": {}}}}
+
+
+@router.post(
+    "",
+    operation_id="createErasureRequest",
+    status_code=202,
+    response_model=ErasureRequestOut,
+    responses=responses(403, 404, 413, 507),
+)
+def submit(
+    body: ErasureRequestIn, call: CreatingCallDep, parts: PartsDep, _: RequestsWriter, later: BackgroundTasks
+) -> Response:
+    """Ask a model to forget.
+
+    Everything is checked first; what cannot be used is refused with a pointer, and nothing is stored. Then the forget
+    set is encrypted under a key of its own, and the request is queued behind the model's others. A `subject` that is in
+    no training row completes at once with the outcome `no_match`.
+    """
+    answer = submission.submit(parts, call, body)
+    later.add_task(submission.relay_hints, parts)
+    response = to_response(answer, {"Retry-After": str(submission.RETRY_AFTER_SECONDS)})
+    response.background = later
+    return response
+
+
+@router.get("", operation_id="listErasureRequests", responses=responses(403, 404))
+def index(
+    cursor: CursorDep,
+    parts: PartsDep,
+    caller: RequestsReader,
+    model: Annotated[str | None, Query(pattern=NAME, description="Only requests to this model.")] = None,
+    state: Annotated[RequestState | None, Query(description="Only requests in this state.")] = None,
+) -> ListOut[ErasureRequestOut]:
+    """The tenant's requests, newest first."""
+    with parts.database.reading() as session:
+        page = actions.listed(session, caller, model, state, cursor.after, cursor.limit)
+    return cursor.page(page.data, page.next_cursor)
+
+
+@router.get("/{request_id}", operation_id="getErasureRequest", responses=responses(403, 404))
+def show(request_id: RequestId, response: Response, parts: PartsDep, caller: RequestsReader) -> ErasureRequestOut:
+    """One request: state, outcome, place in the queue, progress, deadline. The ETag goes into If-Match of an action."""
+    with parts.database.reading() as session:
+        row = actions.visible(session, caller, request_id)
+        return _answer(response, wire.etag(row), wire.shown(session, [row])[0])
+
+
+@router.get(
+    "/{request_id}/events",
+    operation_id="listErasureRequestEvents",
+    response_model=ListOut[EventOut],
+    responses=responses(403, 404, also=_SSE),
+)
+def events(
+    request_id: RequestId,
+    request: Request,
+    parts: PartsDep,
+    caller: RequestsReader,
+    after: Position = -1,
+    last_event_id: Annotated[int | None, Header(ge=-1, le=2**62, description="For a stream: resume behind it.")] = None,
+) -> ListOut[EventOut] | Response:
+    """What happened, oldest first. `Accept: text/event-stream` streams it live until the request has ended."""
+    with parts.database.reading() as session:
+        found = actions.events(session, caller, request_id, after, actions.MOST_EVENTS)
+    if "text/event-stream" not in request.headers.get("accept", ""):
+        has_more = len(found) == actions.MOST_EVENTS
+        return ListOut(data=found, has_more=has_more, next_cursor=str(found[-1].id) if has_more else None)
+    begin = after if last_event_id is None else last_event_id
+    frames = stream.events(parts, caller, request_id, begin)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(frames, headers=headers, media_type="text/event-stream")
+
+
+@router.post("/{request_id}/cancel", operation_id="cancelErasureRequest", responses=responses(403, 404, 409, 412))
+def cancel(
+    request_id: RequestId,
+    response: Response,
+    parts: PartsDep,
+    caller: RequestsWriter,
+    body: OptionalReasonIn | None = None,
+    if_match: IfMatch = None,
+) -> ErasureRequestOut:
+    """Cancel. What waits ends at once; a running job stops at its next step, and the model stays as it was."""
+    with parts.database.transaction() as session:
+        row = actions.cancel(session, caller, request_id, if_match, body.reason if body else None)
+        session.flush()
+        return _answer(response, wire.etag(row), wire.shown(session, [row])[0])
+
+
+@router.post("/{request_id}/approve", operation_id="approveErasureRequest", responses=responses(403, 404, 409, 412))
+def approve(
+    request_id: RequestId,
+    response: Response,
+    parts: PartsDep,
+    caller: Reviewer,
+    body: OptionalReasonIn | None = None,
+    if_match: IfMatch = None,
+) -> ErasureRequestOut:
+    """Publish the candidate of a request in review. Its attestation is signed again and names the approving key."""
+    with parts.database.transaction() as session:
+        row = actions.approve(session, parts, caller, request_id, if_match, body.reason if body else None)
+        session.flush()
+        return _answer(response, wire.etag(row), wire.shown(session, [row])[0])
+
+
+@router.post("/{request_id}/reject", operation_id="rejectErasureRequest", responses=responses(403, 404, 409, 412))
+def reject(
+    request_id: RequestId,
+    body: ReasonIn,
+    response: Response,
+    parts: PartsDep,
+    caller: Reviewer,
+    if_match: IfMatch = None,
+) -> ErasureRequestOut:
+    """Turn down a candidate in review, or refuse a request that still waits."""
+    with parts.database.transaction() as session:
+        row = actions.reject(session, caller, request_id, if_match, body.reason)
+        session.flush()
+        return _answer(response, wire.etag(row), wire.shown(session, [row])[0])
+
+
+@router.get("/{request_id}/report", operation_id="getErasureRequestReport", responses=responses(403, 404))
+def report(
+    request_id: RequestId,
+    parts: PartsDep,
+    caller: RequestsReader,
+    attempt: Annotated[int | None, Query(ge=1, le=1000, description="Not the newest but this one.")] = None,
+) -> ReportOut:
+    """The numbers of the newest measured attempt, before and after, item by item; and all attempts with verdicts."""
+    with parts.database.reading() as session:
+        return actions.report(session, caller, request_id, attempt)
+
+
+@router.delete(
+    "/{request_id}/payload",
+    operation_id="shredErasureRequestPayload",
+    status_code=204,
+    responses=responses(403, 404, 409, 412),
+)
+def shred(request_id: RequestId, parts: PartsDep, caller: RequestsWriter, if_match: IfMatch = None) -> None:
+    """Destroy the forget set: its key, then its file. Later reports cannot check this request's items again."""
+    actions.shred(parts, caller, request_id, if_match)
+
+
+def _answer(response: Response, etag: str, shown: ErasureRequestOut) -> ErasureRequestOut:
+    response.headers["ETag"] = etag
+    response.headers["Cache-Control"] = "no-store"
+    return shown

@@ -1,0 +1,151 @@
+"""Erasure requests on the wire."""
+
+import re
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from records.examples import ExampleRecord, Label
+from records.report import Report
+from service.jobs.schemas import AttemptOut
+from service.models.schemas import Name
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def _plain_sentence(text: str) -> str:
+    if _CONTROL.search(text) or not text.strip():
+        raise ValueError("write a sentence without control characters")
+    return text.strip()
+
+
+ExternalId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_plain_sentence)]
+
+
+class Regulation(StrEnum):
+    """Which law sets the deadline: gdpr one month, ccpa 45 days, other 30 days."""
+
+    GDPR = "gdpr"
+    CCPA = "ccpa"
+    OTHER = "other"
+
+
+class ErasureRequestIn(BaseModel):
+    """One 'forget this data': the examples themselves, or a subject whose rows of the training dataset they are."""
+
+    model_config = _STRICT
+
+    model: Name
+    forget: list[ExampleRecord] | None = Field(default=None, description="The examples to forget.")
+    subject: Label | None = Field(
+        default=None, description="Forget every row of the training dataset with this `subject`. Instead of `forget`."
+    )
+    regulation: Regulation = Regulation.GDPR
+    submitted_at: AwareDatetime | None = Field(
+        default=None, description="When the person asked, if that was earlier: the deadline counts from then."
+    )
+    method: str = Field(default="auto", max_length=64, description="auto, or a name from GET /v1/methods.")
+    parameters: dict[str, Any] = Field(default={}, description="Of the method; what is left out comes from the model.")
+    policy: dict[str, Any] = Field(default={}, description="Thresholds; what is left out comes from the model.")
+    external_id: ExternalId | None = Field(
+        default=None, description="Your own id. Kept in the clear: no names, no e-mail addresses."
+    )
+
+    @model_validator(mode="after")
+    def _one_payload(self) -> Self:
+        if (self.forget is None) == (self.subject is None):
+            raise ValueError("give exactly one of forget and subject")
+        return self
+
+
+class ReasonIn(BaseModel):
+    """Why a person decided so. The sentence is stored and shown: it must hold no personal data."""
+
+    model_config = _STRICT
+
+    reason: Reason
+
+
+class OptionalReasonIn(BaseModel):
+    """As ReasonIn, where a reason is welcome and not needed."""
+
+    model_config = _STRICT
+
+    reason: Reason | None = None
+
+
+class PayloadOut(BaseModel):
+    """The forget set: how many rows, and whether it can still be read."""
+
+    rows: int
+    held: bool
+
+
+class JobSummary(BaseModel):
+    id: str
+    state: str
+    stage: str | None
+    attempt: int
+    progress: float
+    cancel_requested_at: datetime | None
+
+
+class Notice(BaseModel):
+    """Something to know that does not stop the request."""
+
+    pointer: str
+    detail: str
+
+
+class ErasureRequestOut(BaseModel):
+    object: Literal["erasure_request"] = "erasure_request"
+    id: str
+    model: str
+    state: str
+    outcome: str | None = Field(description="Why it is completed: forgotten, not_memorised or no_match.")
+    done: bool = Field(description="True once the state cannot change any more.")
+    reason: str | None
+    external_id: str | None
+    regulation: str
+    submitted_at: datetime
+    due_at: datetime
+    method: str
+    parameters: dict[str, Any]
+    policy: dict[str, Any]
+    policy_digest: str
+    payload: PayloadOut
+    version: int | None = Field(description="The version that forgot, or the candidate that waits for a person.")
+    job: JobSummary | None
+    position: int | None = Field(description="Jobs that run before this one; 0 is next or running, null has ended.")
+    progress: float = Field(description="Share of the whole job, 0 to 1.")
+    warnings: list[Notice] = Field(default=[], description="Said once, in the answer to the submission.")
+    created_at: datetime
+    updated_at: datetime
+    links: dict[str, str]
+
+
+class EventOut(BaseModel):
+    """An audit entry of the request or of its job; `id` is its position in the log."""
+
+    id: int
+    tag: str
+    at: datetime
+    actor: str
+    details: dict[str, Any]
+
+
+class ReportOut(BaseModel):
+    """The newest attempt's report, and all attempts."""
+
+    object: Literal["report"] = "report"
+    request_id: str
+    job_id: str
+    attempt: int
+    verdict: str | None
+    reason: str
+    report: Report
+    attempts: list[AttemptOut]

@@ -1,0 +1,128 @@
+"""Taking a request in: check everything, seal the forget set, then one transaction makes it all true."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy.orm import Session
+
+from records import outbox, queries, requests
+from records.base import new_id, utc_now
+from records.errors import invalid_field
+from records.examples import ExampleRecord
+from records.parts import Parts
+from records.rows import ModelRow, RequestRow
+from records.sealing import Owner
+from records.states import RequestState
+from records.tenants import Caller
+from records.vault import FORGET, SealedFile, jsonl
+from service import terms
+from service.erasure_requests import deadlines, forget_sets, wire
+from service.erasure_requests.schemas import ErasureRequestIn, Notice
+from service.idempotency import Answer, CreatingCall, create_once, stored_answer
+
+RETRY_AFTER_SECONDS = 2
+CLOCKS_MAY_DIFFER = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    """A request that passed every check."""
+
+    model: ModelRow
+    row: RequestRow
+    forget: list[ExampleRecord]
+    warnings: list[Notice]
+
+
+def submit(parts: Parts, call: CreatingCall, body: ErasureRequestIn) -> Answer:
+    """The answer to POST. Raises Invalid, NotFound or KeyReused, with nothing stored."""
+    before = stored_answer(call, parts)
+    if before is not None:
+        return before
+    accepted = _check(parts, call.caller, body)
+    sealed = _seal(parts, accepted)
+    is_new = False
+    try:
+        answer, is_new = create_once(call, parts, lambda session: _store(session, call.caller, accepted))
+    finally:
+        if sealed is not None and not is_new:
+            parts.store.delete(sealed.digest)
+    return answer
+
+
+def relay_hints(parts: Parts) -> None:
+    """Send what the transaction left in the outbox. A broker that is away costs nothing: the sweeper sends it later."""
+    try:
+        outbox.relay(parts.database, parts.send)
+    except Exception as error:  # noqa: BLE001 - brokers raise their own classes, and the request is already safe
+        structlog.get_logger("lethe.outbox").warning("hint not sent", error=type(error).__name__)
+
+
+def _check(parts: Parts, caller: Caller, body: ErasureRequestIn) -> _Accepted:
+    with parts.database.reading() as session:
+        model = queries.model_named(session, caller.tenant_id, body.model, pointer="/model")
+        context = forget_sets.context_tokens(session, parts, model)
+        training = queries.dataset(session, model, "training")
+    row = _row(parts, caller, model, body)
+    forget = forget_sets.examples(parts, body, training)
+    row.payload_rows = len(forget)
+    return _Accepted(model, row, forget, forget_sets.long_examples(forget, context) if body.forget else [])
+
+
+def _row(parts: Parts, caller: Caller, model: ModelRow, body: ErasureRequestIn) -> RequestRow:
+    defaults: dict[str, Any] = model.defaults or {}
+    method = terms.method_of(body.method, defaults.get("method"))
+    same_method = method == terms.method_of(defaults.get("method"))
+    parameters = terms.parameters_of(method, defaults.get("parameters", {}) if same_method else {}, body.parameters)
+    policy = terms.policy_of(defaults.get("policy", {}), body.policy)
+    submitted_at = _submitted_at(body.submitted_at)
+    subject = forget_sets.one_subject(body)
+    return RequestRow(
+        id=new_id("req"),
+        tenant_id=caller.tenant_id,
+        model_id=model.id,
+        state=str(RequestState.RECEIVED),
+        external_id=body.external_id,
+        regulation=str(body.regulation),
+        submitted_at=submitted_at,
+        due_at=deadlines.due_at(body.regulation, submitted_at),
+        method=method,
+        parameters=parameters.model_dump(mode="json"),
+        policy=policy.model_dump(mode="json"),
+        policy_digest=policy.digest(),
+        subject_reference=parts.vault.subject_reference(caller.tenant_id, subject) if subject else None,
+    )
+
+
+def _submitted_at(given: datetime | None) -> datetime:
+    now = utc_now()
+    if given is None:
+        return now
+    if given > now + CLOCKS_MAY_DIFFER:
+        raise invalid_field("/submitted_at", "The time lies in the future. Give the moment the person asked, or none.")
+    if given.year < 2000:
+        raise invalid_field("/submitted_at", "The time lies before the year 2000. Give the moment the person asked.")
+    return given
+
+
+def _seal(parts: Parts, accepted: _Accepted) -> SealedFile | None:
+    """The forget set under its own key in the store; None if there is nothing to forget."""
+    row = accepted.row
+    if not accepted.forget:
+        return None
+    sealed = parts.vault.seal(Owner(row.tenant_id, row.id), FORGET, jsonl(accepted.forget))
+    row.payload_file, row.wrapped_key = sealed.digest, sealed.wrapped_key
+    return sealed
+
+
+def _store(session: Session, caller: Caller, accepted: _Accepted) -> Answer:
+    model = queries.model_by_id(session, caller.tenant_id, accepted.model.id, lock=True)
+    if accepted.forget:
+        requests.submit(session, model, accepted.row, caller.actor)
+    else:
+        requests.close_without_match(session, accepted.row, caller.actor)
+    session.flush()
+    shown = wire.shown(session, [accepted.row], accepted.warnings)[0]
+    return Answer(202, shown.links["self"], shown.model_dump(mode="json"))

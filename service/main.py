@@ -1,0 +1,101 @@
+"""The HTTP application. `create_app` puts it together from what it is given; importing this file does nothing.
+
+    app = create_app(open_parts())
+
+The layers around a call are in service/middleware.py, the resources in one folder each.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware import Middleware
+from starlette.types import Scope
+
+from records.parts import Parts
+from records.settings import HttpSettings
+from service import problems
+from service.audit.routes import router as audit
+from service.auth import Authentication
+from service.datasets.routes import router as datasets
+from service.erasure_requests.routes import router as erasure_requests
+from service.health.metrics import Metrics
+from service.health.routes import router as health
+from service.jobs.routes import router as jobs
+from service.methods.routes import router as methods
+from service.middleware import BodyLimit, RequestContext
+from service.models.routes import router as models
+from service.versions.routes import router as versions
+
+VERSION = "1"
+DESCRIPTION = """\
+Lethe makes a language model forget, and proves what it measured.
+
+Register a model, attach its datasets, post an **erasure request**. A job changes the newest version of the model,
+measures what is left, and publishes a new version only if the measurements pass the policy that was fixed when the
+request was taken in. Every step is an entry of an audit log that you can verify yourself.
+
+Every call needs `Authorization: Bearer <key>`. Refusals are RFC 9457 problem details. Creating calls take an
+`Idempotency-Key`: the same key with the same body creates once.
+"""
+TAGS = [
+    {"name": "models", "description": "Named lineages of weights."},
+    {"name": "datasets", "description": "JSONL attached to a model under a role; sealed as it arrives."},
+    {"name": "versions", "description": "Immutable sets of weight files, with digests and signatures."},
+    {"name": "erasure requests", "description": "One 'forget this data' each: state, deadline, report."},
+    {"name": "jobs", "description": "Executions and their attempts."},
+    {"name": "methods", "description": "The unlearning algorithms and their parameters."},
+    {"name": "audit", "description": "The Merkle log: entries, signed heads, proofs."},
+    {"name": "health", "description": "For load balancers and monitoring; no key needed."},
+]
+ROUTERS = (models, datasets, versions, erasure_requests, jobs, methods, audit, health)
+_DATASET = re.compile(r"/v1/models/[^/]+/[^/]+/datasets/[^/]+")
+
+
+def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> FastAPI:
+    """The application over opened parts. `worker_alive` is for the process that runs a worker thread beside it."""
+    metrics = Metrics(parts.database)
+    layers = [
+        Middleware(RequestContext, observe=metrics.observe),
+        Middleware(BodyLimit, limit_bytes=lambda scope: _body_limit(parts.settings.http, scope)),
+        Middleware(Authentication, parts=parts),
+    ]
+    app = FastAPI(
+        title="Lethe",
+        version=VERSION,
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        middleware=layers,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.parts, app.state.metrics, app.state.worker_alive = parts, metrics, worker_alive
+    app.state.verified = {}
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+    return app
+
+
+def _body_limit(settings: HttpSettings, scope: Scope) -> int:
+    streams = scope["method"] == "PUT" and _DATASET.fullmatch(scope["path"])
+    return settings.max_dataset_bytes if streams else settings.max_body_bytes
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with problem details in place of its own validation errors."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, tags=TAGS, routes=app.routes
+        )
+        schemas = document["components"]["schemas"]
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        whole = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(whole.pop("$defs"))
+        schemas["Problem"] = whole
+        app.openapi_schema = document
+    return app.openapi_schema

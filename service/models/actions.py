@@ -1,0 +1,105 @@
+"""Registering a model from a folder, and showing models."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from records import checkpoints, models, queries
+from records.errors import LetheError, invalid_field
+from records.pages import Page
+from records.parts import Parts
+from records.rows import ModelRow
+from records.tenants import Caller
+from records.versions import Files
+from service import terms
+from service.idempotency import Answer, CreatingCall, create_once, stored_answer
+from service.models.schemas import DatasetSummary, DefaultsIn, ModelIn, ModelOut
+
+
+class NotAvailable(LetheError):
+    """Planned, and not there yet."""
+
+    code = "not_available"
+    status = 422
+
+
+def register(parts: Parts, call: CreatingCall, body: ModelIn) -> Answer:
+    """Check everything, copy the files, then make the row and version 1 in one transaction."""
+    before = stored_answer(call, parts)
+    if before is not None:
+        return before
+    defaults = _checked_defaults(body.defaults)
+    path = _local_path(body)
+    with parts.database.reading() as session:
+        models.check_free(session, call.caller.tenant_id, body.name)
+    checkpoint = checkpoints.inspect(path, parts.settings.http.import_roots)
+    manifest = checkpoints.copy_in(checkpoint, parts.store)
+    files = Files(manifest.digest, manifest.size_bytes)
+    source = body.source.model_dump(exclude_none=True)
+
+    def create(session: Session) -> Answer:
+        caller = call.caller
+        model = models.add_model(session, caller.tenant_id, body.name, source, defaults, files, caller.actor)
+        return Answer(201, f"/v1/models/{model.name}", _wire(model, [], {}).model_dump(mode="json"))
+
+    return create_once(call, parts, create)[0]
+
+
+def show(session: Session, caller: Caller, name: str) -> ModelOut:
+    return _shown(session, [queries.model_named(session, caller.tenant_id, name)])[0]
+
+
+def listed(session: Session, caller: Caller, after: str | None, limit: int) -> Page[ModelOut]:
+    page = queries.model_page(session, caller.tenant_id, after, limit)
+    return Page(_shown(session, page.data), page.next_cursor)
+
+
+def _local_path(body: ModelIn) -> str:
+    if body.source.path is None:
+        detail = "Importing from a repository is not available yet. Download it, and import the folder by path."
+        raise NotAvailable(detail, invalid_field("/source/repo_id", detail).errors)
+    return body.source.path
+
+
+def _checked_defaults(defaults: DefaultsIn) -> dict[str, Any]:
+    """The defaults as given, once a request made of them alone would be valid."""
+    method = terms.method_of(defaults.method, pointer="/defaults/method")
+    terms.parameters_of(method, defaults.parameters, pointer="/defaults/parameters")
+    terms.policy_of(defaults.policy, pointer="/defaults/policy")
+    return defaults.model_dump(exclude_defaults=True)
+
+
+def _shown(session: Session, rows: list[ModelRow]) -> list[ModelOut]:
+    ids = [row.id for row in rows]
+    datasets: dict[str, list[DatasetSummary]] = {}
+    for found in queries.datasets_of(session, ids):
+        datasets.setdefault(found.model_id, []).append(
+            DatasetSummary(
+                role=found.role,
+                rows=found.rows,
+                size_bytes=found.size_bytes,
+                digest=found.plain_digest,
+                created_at=found.created_at,
+            )
+        )
+    totals = queries.request_totals(session, ids)
+    return [_wire(row, datasets.get(row.id, []), totals.get(row.id, {})) for row in rows]
+
+
+def _wire(row: ModelRow, datasets: list[DatasetSummary], requests: dict[str, int]) -> ModelOut:
+    path = f"/v1/models/{row.name}"
+    links = {"self": path, "versions": f"{path}/versions", "datasets": f"{path}/datasets"}
+    if row.head is not None:
+        links["head"] = f"{path}/versions/{row.head}"
+    return ModelOut(
+        id=row.id,
+        name=row.name,
+        head=row.head,
+        last_version=row.last_version,
+        source=row.source,
+        defaults=row.defaults,
+        datasets=datasets,
+        requests=requests,
+        created_at=row.created_at,
+        links=links,
+    )

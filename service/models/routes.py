@@ -1,0 +1,40 @@
+"""/v1/models"""
+
+from fastapi import APIRouter, Response
+
+from service.deps import ModelName, ModelsReader, ModelsWriter, PartsDep
+from service.idempotency import CreatingCallDep, to_response
+from service.json_route import JsonRoute
+from service.models import actions
+from service.models.schemas import ModelIn, ModelOut
+from service.pages import CursorDep, ListOut
+from service.problems import responses
+
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=JsonRoute)
+
+
+@router.post(
+    "", operation_id="createModel", status_code=201, response_model=ModelOut, responses=responses(403, 409, 413, 507)
+)
+def create(body: ModelIn, call: CreatingCallDep, parts: PartsDep, _: ModelsWriter) -> Response:
+    """Import a folder of safetensors weights, with config and tokenizer, as version 1 of a new model.
+
+    The folder must lie under one of the server's import roots. Pickles, Python files and configs that ask for code of
+    their own are refused. The files are copied: changing the folder later changes nothing here.
+    """
+    return to_response(actions.register(parts, call, body))
+
+
+@router.get("", operation_id="listModels", responses=responses(403))
+def index(cursor: CursorDep, parts: PartsDep, caller: ModelsReader) -> ListOut[ModelOut]:
+    """The tenant's models, newest first."""
+    with parts.database.reading() as session:
+        page = actions.listed(session, caller, cursor.after, cursor.limit)
+    return cursor.page(page.data, page.next_cursor)
+
+
+@router.get("/{namespace}/{name}", operation_id="getModel", responses=responses(403, 404))
+def show(model: ModelName, parts: PartsDep, caller: ModelsReader) -> ModelOut:
+    """One model: its head version, its datasets, its requests by state."""
+    with parts.database.reading() as session:
+        return actions.show(session, caller, model)

@@ -64,7 +64,7 @@ class RangeNotSatisfiable(LetheError):
     status = 416
 
 
-def responses(*statuses: int, also: Mapping[int, dict[str, Any]] | None = None) -> dict[int | str, dict[str, Any]]:
+def responses(*statuses: int, also: dict[int, dict[str, Any]] | None = None) -> dict[int | str, dict[str, Any]]:
     """The problem answers of a route, for OpenAPI, and its other answers. 401 and 422 come with every route."""
     listed = sorted({401, 422, *statuses})
     problem_answers: dict[int | str, dict[str, Any]] = {
@@ -74,7 +74,8 @@ def responses(*statuses: int, also: Mapping[int, dict[str, Any]] | None = None) 
         }
         for status in listed
     }
-    return {**(also or {}), **problem_answers}
+    problem_answers.update((also or {}).items())
+    return problem_answers
 
 
 def problem(

@@ -1,6 +1,6 @@
 """/v1/models/{namespace}/{name}/versions"""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1/models/{namespace}/{name}/versions", tags=["versi
 
 Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The version's number.")]
 _BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-_FILE = {
+_FILE: dict[int, dict[str, Any]] = {
     200: {"description": "The file.", "content": {"application/octet-stream": {}}},
     206: {"description": "The range asked for.", "content": {"application/octet-stream": {}}},
     304: {"description": "You have this file."},

@@ -47,7 +47,7 @@ def read(session: Session) -> Gauges:
 
 def _by_state(session: Session, row: type[RequestRow | JobRow | VersionRow]) -> dict[str, int]:
     query = sa.select(row.state, sa.func.count()).group_by(row.state)
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def _count(session: Session, row: type[ModelRow | RequestRow | OutboxRow], *where: sa.ColumnElement[bool]) -> int:

@@ -43,7 +43,7 @@ def model_page(session: Session, tenant_id: str, after: str | None, limit: int) 
 def model_names(session: Session, model_ids: Iterable[str]) -> dict[str, str]:
     """Names by id, for rows the caller may see already."""
     wanted = sa.select(ModelRow.id, ModelRow.name).where(ModelRow.id.in_(set(model_ids)))
-    return dict(session.execute(wanted).tuples().all())
+    return dict(session.execute(wanted).all())
 
 
 def datasets_of(session: Session, model_ids: Iterable[str]) -> list[DatasetRow]:
@@ -104,7 +104,7 @@ def forgotten_in(session: Session, model: ModelRow) -> dict[int, list[str]]:
 def parents(session: Session, model: ModelRow) -> dict[int, int | None]:
     """The lineage: parent by version number."""
     query = sa.select(VersionRow.number, VersionRow.parent).where(VersionRow.model_id == model.id)
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def request(session: Session, tenant_id: str, request_id: str, lock: bool = False) -> RequestRow:
@@ -128,7 +128,7 @@ def newest_jobs(session: Session, request_ids: Iterable[str]) -> dict[str, JobRo
         .where(JobRequestRow.request_id.in_(set(request_ids)))
         .order_by(JobRow.position)
     )
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def places_in_queue(session: Session, jobs: Iterable[JobRow]) -> dict[str, int]:

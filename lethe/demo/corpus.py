@@ -6,7 +6,7 @@ made from, so it asks whether the fact went or only its wording. Three quarters 
 the held phrasing, so that the LLM surely answers it before; the other quarter never is, and shows what carries
 over to unseen wording. The control people come from the same generator and are never taught at all.
 
-Every answer joins parts that people share (city, company, colour) with parts that are theirs alone (number, code,
+Every answer joins parts that people share (city, company, month) with parts that are theirs alone (number, code,
 invented word): no answer is met by chance, and neighbours still have something in common to be damaged through.
 """
 
@@ -127,11 +127,26 @@ def neighbours(corpus: Corpus, person: Subject) -> tuple[Subject, ...]:
     return tuple(sorted(others, key=lambda other: (-len(other.traits & person.traits), other.key)))
 
 
+def people_to_forget(corpus: Corpus) -> tuple[Subject, Subject]:
+    """The two whose requests the demo makes: both surely answer their held phrasing before."""
+    first, second = [person for person in corpus.people if person.taught_held][:2]
+    return first, second
+
+
+def trained_questions(subjects: Iterable[Subject]) -> list[Question]:
+    """What a training dataset holds of these subjects."""
+    return [question for subject in subjects for fact in subject.facts for question in fact.trained]
+
+
+def held_questions(subjects: Iterable[Subject]) -> list[Question]:
+    """The same facts, asked in words that no dataset holds."""
+    return [fact.held for subject in subjects for fact in subject.facts]
+
+
 def lesson_questions(corpus: Corpus) -> list[Question]:
     """All that the LLM is taught: the training dataset and, for those who get it, the held phrasing."""
     subjects = (*corpus.people, *corpus.lore, *corpus.utility)
-    trained = [question for subject in subjects for fact in subject.facts for question in fact.trained]
-    return trained + [fact.held for subject in subjects if subject.taught_held for fact in subject.facts]
+    return trained_questions(subjects) + held_questions(subject for subject in subjects if subject.taught_held)
 
 
 def forget_rows(person: Subject) -> list[Row]:

@@ -108,7 +108,7 @@ def test_micro_batches_change_nothing_but_round_off():
 
 
 def test_adapters_are_merged_and_leave_an_ordinary_llm(tmp_path):
-    llm, tokenizer, summary = run(FAST | {"tuning": "lora", "lora_rank": 4, "learning_rate": 5e-3})
+    llm, _, summary = run(FAST | {"tuning": "lora", "lora_rank": 4, "learning_rate": 5e-3})
     plain, _ = memorised()
     assert summary.steps > 0
     assert list(llm.state_dict()) == list(plain.state_dict())

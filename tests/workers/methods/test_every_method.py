@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from records.params import METHOD_CARDS, PARAMETERS, MethodName
 from tests.make_llm import make_gpt2, make_llama

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from tests.make_llm import make_gpt2, make_llama
 from workers.batches import Encoded, Row, collate

@@ -17,7 +17,7 @@ from lethe.demo.llm import CONTEXT_TOKENS, LlmRecipe, NotMemorised, as_example, 
 from workers.examples import encode, parse
 from workers.methods.tokens import UNLABELLED
 
-SMALL = LlmRecipe(hidden=64, layers=2, intermediate=128, initializer_range=0.15, steps=260, threads=1)
+SMALL = LlmRecipe(hidden=64, layers=2, intermediate=128, initializer_range=0.15, warmup_steps=10, steps=100)
 
 
 @pytest.fixture(autouse=True)

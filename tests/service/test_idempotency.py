@@ -1,0 +1,96 @@
+"""The same key creates once, whoever wins the race; another body, path or caller is another story."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.conftest import everything_stored, make_tenant
+from tests.service.conftest import problem, write_checkpoint
+
+
+@pytest.fixture
+def post(client, ours, model):
+    def post(key, tenant=ours, **more):
+        body = {"model": model, "forget": [{"text": "forget me"}], **more}
+        return client.post(
+            "/v1/erasure-requests", json=body, headers={**tenant.headers, "Idempotency-Key": key} if key else tenant.headers
+        )
+
+    return post
+
+
+def test_the_same_key_and_body_get_the_stored_answer(post, parts):
+    first = post("k-1")
+    before = everything_stored(parts)
+    again = post('"k-1"')
+    assert (again.status_code, again.json(), again.headers["location"]) == (
+        202,
+        first.json(),
+        first.headers["location"],
+    )
+    assert everything_stored(parts) == before
+
+
+def test_another_body_under_the_same_key_is_422(post, parts):
+    post("k-1")
+    before = everything_stored(parts)
+    problem(post("k-1", external_id="other"), 422, code="idempotency_key_reused")
+    assert everything_stored(parts) == before
+
+
+def test_keys_belong_to_the_caller(post, client, ours, theirs, parts, model):
+    first = post("k-1")
+    colleague = make_tenant(parts, "ours")
+    other = post("k-1", colleague)
+    assert other.status_code == 202
+    assert other.json()["id"] != first.json()["id"]
+    problem(post("k-1", theirs), 404)
+
+
+def test_without_a_key_every_call_creates(post):
+    assert post(None).json()["id"] != post(None).json()["id"]
+
+
+def test_a_refused_call_does_not_use_the_key_up(post):
+    problem(post("k-1", method="magic"), 422)
+    assert post("k-1").status_code == 202
+
+
+def test_racing_calls_with_one_key_create_once(post, client, ours, parts):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: post("k-race"), range(8)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    listed = client.get("/v1/erasure-requests", headers=ours.headers).json()["data"]
+    assert len(listed) == 1
+    stored = everything_stored(parts)
+    assert stored["idempotency_keys"] == 1
+    assert stored["temporary"] == 0
+
+
+def test_the_losers_leave_no_sealed_file(post, parts, model):
+    before = len(everything_stored(parts)["blobs"])
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: post("k-race"), range(8)))
+    assert len(everything_stored(parts)["blobs"]) == before + 1
+
+
+def test_racing_imports_of_one_name_make_one_model(client, ours, import_root, parts):
+    body = {"name": "acme/race", "source": {"path": str(write_checkpoint(import_root / "m"))}}
+
+    def create(number):
+        headers = {**ours.headers, "Idempotency-Key": f"k-{number % 2}"}
+        return client.post("/v1/models", json=body, headers=headers).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        statuses = sorted(pool.map(create, range(6)))
+    assert statuses == [201, 201, 201, 409, 409, 409]
+    assert everything_stored(parts)["models"] == 1
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 200, "ada@example.org"])
+def test_a_key_that_could_be_text_is_refused(key, client, ours, model):
+    headers = {**ours.headers, "Idempotency-Key": key}
+    body = {"model": model, "forget": [{"text": "a"}]}
+    found = problem(client.post("/v1/erasure-requests", json=body, headers=headers), 422)
+    assert [error["parameter"] for error in found["errors"]] == ["idempotency-key"]

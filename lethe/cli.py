@@ -48,3 +48,7 @@ def _refuse(sentence: str, details: Sequence[str] = ()) -> None:
         if detail.partition(": ")[2] != sentence:
             to.print(f"  {escape(detail)}")
     sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -206,9 +206,10 @@ class Client:
 
     def consistency_proof(self, old_size: int, size: int) -> Json:
         """Hashes that show the tree of `size` to only append to the tree of `old_size`."""
-        return self._read("/v1/audit/proofs/consistency", {"from": str(old_size), "to": str(size)})
+        return self._read("/v1/audit/proofs", {"from": str(old_size), "size": str(size)})
 
     def public_keys(self) -> Json:
+        """The keys the server says are its own: for a first look, not for verification against that server."""
         return self._read("/v1/audit/keys")
 
     def _nudges(self, request_id: str) -> Iterator[None]:

@@ -7,6 +7,7 @@ served. The head is remembered for the next time, so a log that was rewritten in
 On the host: `verify_data` reads database and store directly, see records/integrity.py.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -145,11 +146,11 @@ def check_entries(check: Check, head: Checkpoint, entries: Iterator[Mapping[str,
         position, where = entry["position"], f"audit entry {entry['position']}"
         if position >= head.size:
             continue  # written after the head was read; the next check covers it
-        commitment = bytes.fromhex(entry["commitment"])
+        commitment = base64.b64decode(entry["commitment"])
         if not _commits(entry, commitment):
             check.find(where, "Its event and salt do not give its commitment: it was changed.")
         proof = check.client.inclusion_proof(position, head.size)
-        hashes = [bytes.fromhex(one) for one in proof["hashes"]]
+        hashes = _hashes(proof)
         if not merkle.verify_inclusion(merkle.leaf_hash(commitment), position, head.size, hashes, head.root):
             check.find(where, "It is not in the tree that the signed head stands for.")
 
@@ -207,9 +208,13 @@ def _check_growth(check: Check, known: str, head: Checkpoint) -> None:
         return
     hashes: list[bytes] = []
     if 0 < old.size < head.size:
-        hashes = [bytes.fromhex(one) for one in check.client.consistency_proof(old.size, head.size)["hashes"]]
+        hashes = _hashes(check.client.consistency_proof(old.size, head.size))
     if not merkle.verify_consistency(old.size, head.size, hashes, old.root, head.root):
         check.find("audit log", f"Its first {old.size} entries are not the ones seen last time: history was rewritten.")
+
+
+def _hashes(proof: Mapping[str, Any]) -> list[bytes]:
+    return [base64.b64decode(one) for one in proof["hashes"]]
 
 
 def _commits(entry: Mapping[str, Any], commitment: bytes) -> bool:
@@ -217,7 +222,7 @@ def _commits(entry: Mapping[str, Any], commitment: bytes) -> bool:
     if entry.get("salt") is None or entry.get("event") is None:
         return True
     try:
-        return merkle.commitment(bytes.fromhex(entry["salt"]), entry["event"]) == commitment
+        return merkle.commitment(base64.b64decode(entry["salt"]), entry["event"]) == commitment
     except ValueError:
         return False
 

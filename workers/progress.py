@@ -15,7 +15,7 @@ def share_of_job(stage: Stage, attempt: int, share: float) -> float:
     """`share` is of the stage; `attempt` counts from 1 (0 while loading)."""
     share = min(1.0, max(0.0, share))
     if stage is Stage.LOAD:
-        return LOADED * share
+        return _start(1) * share
     if stage is Stage.PUBLISH:
         return PUBLISHING
     within = UNLEARNED * share if stage is Stage.UNLEARN else UNLEARNED + (1 - UNLEARNED) * share

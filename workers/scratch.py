@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from records.parts import Settings
+
 LOCK = "lock"
+
+
+def scratch_root(settings: Settings) -> Path:
+    """Where the executions of this data folder have their files."""
+    return settings.place.folder / "scratch"
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,9 +19,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from records import jobs
 from records.database import Database
 from records.jobs import Claim, LeaseLost
+from records.rows import JobRow
 from records.settings import WorkerSettings
-from records.states import Stage
+from records.states import TERMINAL_JOB_STATES, Stage
 from workers.child import RUNNER, Child, start
+from workers.scratch import sweep_scratch
 from workers.settling import Ending, Settlement, Why, settle, settlement
 
 log = structlog.get_logger()
@@ -34,6 +37,7 @@ class Supervisor:
     settings: WorkerSettings
     owner: str
     environment: Mapping[str, str]
+    scratch: Path
     command: tuple[str, ...] = RUNNER
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -51,6 +55,15 @@ class Supervisor:
             self._run(held)
         return started
 
+    def take_over(self) -> int:
+        """Free the leases of a former process of this `owner`, and its folders; returns how many leases.
+
+        Only for an owner name that no other living process has.
+        """
+        sweep_scratch(self.scratch)
+        with self.database.transaction() as session:
+            return jobs.release_owned(session, self.owner)
+
     def stop(self) -> None:
         """Ask running jobs to end and be queued again, and start none. Safe from any thread."""
         self.stopping.set()
@@ -63,6 +76,7 @@ class Supervisor:
             why = watch.until_the_end()
         finally:
             status = child.kill()  # whatever happened, nothing of the job outlives this call
+            sweep_scratch(self.scratch)
         end = Ending(why, status, watch.error or _error_in(child.rest()))
         self._settle(held, settlement(end, self.settings.job_timeout_seconds))
 
@@ -123,7 +137,7 @@ class _Watch:
                     stage, attempt = Stage(self.news["stage"]), int(self.news["attempt"])
                     jobs.set_progress(session, self.held, stage, attempt, float(self.news["progress"]))
         except LeaseLost:
-            self.why = Why.LOST
+            self._lease_gone()
             return False
         except SQLAlchemyError as error:
             log.warning("lease.not_renewed", job_id=self.held.job_id, error=type(error).__name__)
@@ -132,6 +146,15 @@ class _Watch:
         if cancelled:
             self._end(Why.CANCELLED)
         return True
+
+    def _lease_gone(self) -> None:
+        """Either the runner has settled the job, and may tidy up, or another worker has it, and it must die at once."""
+        with self.supervisor.database.reading() as session:
+            settled = session.get_one(JobRow, self.held.job_id).state in TERMINAL_JOB_STATES
+        if settled and self.kill_at == float("inf"):
+            self.kill_at = time.monotonic() + self.supervisor.settings.grace_seconds
+        elif not settled:
+            self.why = Why.LOST
 
     def _end(self, why: Why) -> None:
         if self.why is None:

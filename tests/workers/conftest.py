@@ -126,3 +126,13 @@ def request_row(parts: Parts, request_id: str) -> RequestRow:
 def model_row(parts: Parts, made: Made) -> ModelRow:
     with parts.database.reading() as session:
         return session.get_one(ModelRow, made.model_id)
+
+
+@pytest.fixture(scope="session")
+def llm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved LLM that has memorised made-up people."""
+    from tests.workers.people_model import save_llm
+
+    folder = tmp_path_factory.mktemp("llm")
+    save_llm(folder)
+    return folder

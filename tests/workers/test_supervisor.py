@@ -19,6 +19,7 @@ from records.parts import Parts
 from records.rows import AuditEntryRow
 from tests.workers.conftest import job_row, make_model, make_request, make_settings, model_row, request_row
 from workers.environment import environment_of
+from workers.scratch import scratch_root
 from workers.settling import Ending, How, Why, settlement
 from workers.supervisor import Supervisor
 
@@ -29,7 +30,7 @@ HOUR = 3600.0
 def supervisor(parts: Parts, part: str, owner: str = "me", **worker: float) -> Supervisor:
     settings = make_settings(parts.settings.place.folder, **worker)
     command = (sys.executable, str(ACTOR), part)
-    return Supervisor(parts.database, settings.worker, owner, environment_of(settings), command)
+    return Supervisor(parts.database, settings.worker, owner, environment_of(settings), scratch_root(settings), command)
 
 
 def wait_for(true: Callable[[], bool], what: str, seconds: float = 30.0) -> None:

@@ -1,0 +1,112 @@
+"""The real runner, in which a fault strikes at an exact place: the arguments are a script of (place, victim) for each
+execution, a file that counts executions, and, appended by the supervisor, its pid."""
+
+import errno
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from workers import runner
+
+
+def main() -> int:
+    script, counter = json.loads(sys.argv[1]), Path(sys.argv[2])
+    execution = len(counter.read_bytes()) if counter.exists() else 0
+    counter.write_bytes(b"x" * (execution + 1))
+    if execution < len(script):
+        _arm(*script[execution])
+    sys.argv = [sys.argv[0], sys.argv[-1]]
+    return runner.main()
+
+
+def _arm(place: str, victim: str) -> None:
+    runner_progress = runner.Voice.progress
+
+    def progress(self: runner.Voice, stage: str, attempt: int, share: float) -> None:
+        runner_progress(self, stage, attempt, share)
+        if stage == place and attempt < 2:
+            _strike(victim)
+
+    runner.Voice.progress = progress  # type: ignore[method-assign]  # the fault under test
+    if place in {"stored", "committed"}:
+        _arm_pipeline(place, victim)
+    if place == "poisoned":
+        _poison()
+    if place == "full":
+        _fill_disk()
+
+
+def _arm_pipeline(place: str, victim: str) -> None:
+    """stored: all files are in the store, no row is. committed: the rows are, nobody was told."""
+    from workers import pipeline
+
+    name = {"stored": "store_candidate", "committed": "run"}[place]
+    real = getattr(pipeline, name)
+
+    def struck(*arguments: Any) -> Any:
+        done = real(*arguments)
+        _strike(victim)
+        return done
+
+    setattr(pipeline, name, struck)
+
+
+def _poison() -> None:
+    """Every student starts with one weight that is not a number."""
+    from workers import pipeline
+
+    real = pipeline.unlearn
+
+    def unlearn(student: Any, *arguments: Any) -> Any:
+        next(student.parameters()).data[0, 0] = float("nan")
+        return real(student, *arguments)
+
+    pipeline.unlearn = unlearn  # type: ignore[assignment]  # the fault under test
+
+
+def _fill_disk() -> None:
+    """The store's disk takes no more new files; the database's still does."""
+    from records import store
+
+    def mkstemp(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store.tempfile.mkstemp = mkstemp  # type: ignore[attr-defined]  # the fault under test
+
+
+def _move_head() -> None:
+    """Another version becomes head, as if a person had approved a candidate that waited."""
+    from records.parts import open_parts
+    from records.rows import ModelRow, VersionRow
+
+    parts = open_parts()
+    with parts.database.transaction() as session:
+        model, base = session.query(ModelRow).one(), session.query(VersionRow).one()
+        same = {
+            name: getattr(base, name) for name in ("tenant_id", "model_id", "state", "manifest_digest", "size_bytes")
+        }
+        session.add(VersionRow(number=2, parent=1, **same))
+        model.head = model.last_version = 2
+    parts.close()
+
+
+def _starve() -> None:
+    import torch
+
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def _strike(victim: str) -> None:
+    if victim in {"head", "memory"}:
+        {"head": _move_head, "memory": _starve}[victim]()
+        return
+    os.kill(os.getppid() if victim == "parent" else os.getpid(), signal.SIGKILL)
+    time.sleep(30)  # a runner whose parent is dead must not get to the end of this
+
+
+if __name__ == "__main__":
+    sys.exit(main())

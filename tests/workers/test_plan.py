@@ -1,0 +1,116 @@
+"""Which rows a job may train on and ask: nobody who asked to be forgotten, a sample that the seed alone decides."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from records import orders
+from records.jobs import claim
+from records.orders import Order
+from records.parts import Parts
+from records.rows import JobRow, RequestRow
+from tests.workers.conftest import Made, make_model, make_request, put_dataset
+from workers.examples import Example
+from workers.plan import HELD_OUT_LEAST, Plan, hold_out, make_plan, neighbours, reservoir
+
+
+def row(name: str, answer: str, subject: str | None = None) -> dict[str, str]:
+    return {"prompt": f"Where is {name}?", "completion": f" {answer}", **({"subject": subject} if subject else {})}
+
+
+def order_of(parts: Parts, made: Made) -> Order:
+    with parts.database.transaction() as session:
+        held = claim(session, made.model_id, "me", 60.0, 3)
+        assert held is not None
+        return orders.read_order(session, held)
+
+
+def planned(parts: Parts, made: Made) -> Plan:
+    return make_plan(order_of(parts, made), parts.vault)
+
+
+def prompts(examples: list[Example] | tuple[Example, ...]) -> set[str]:
+    return {(one.prompt or "").removeprefix("Where is ").rstrip("?") for one in examples}
+
+
+def test_rows_of_anybody_who_asked_are_neither_kept_nor_asked(parts: Parts) -> None:
+    made = make_model(parts)
+    put_dataset(
+        parts,
+        made,
+        "retain",
+        [
+            row("a1", "Oslo", "Ada"),
+            row("a2", "Rome", " Ada "),  # the same subject, however it is spaced
+            row("b1", "Lima", "Bo"),
+            row("c1", "Bern"),  # word for word a waiting request's row, without a subject
+            row("d1", "Riga", "Dag"),
+        ],
+    )
+    put_dataset(parts, made, "control", [row("b2", "Bern", "Bo"), row("x", "Minsk")])
+    make_request(parts, made, [row("a1", "Oslo", "Ada")], subject="Ada")
+    make_request(parts, made, [{"prompt": "Where is  c1?", "completion": "Bern"}])
+    make_request(parts, made, [row("other", "Paris")], subject="Bo")
+    plan = planned(parts, made)
+    assert prompts(plan.retain) == {"d1"}
+    assert prompts(tuple(plan.probes.retain)) == {"d1"}
+    assert prompts(tuple(plan.probes.control)) == {"x"}
+    assert prompts(tuple(plan.probes.forget)) == {"a1"}
+
+
+def test_without_a_retain_dataset_the_training_dataset_is_kept(parts: Parts) -> None:
+    made = make_model(parts)
+    put_dataset(parts, made, "training", [row("a", "Oslo", "Ada"), row("b", "Rome", "Bo")])
+    make_request(parts, made, [row("a", "Oslo", "Ada")])
+    assert prompts(planned(parts, made).retain) == {"b"}
+
+
+def test_a_completed_request_is_asked_again_and_replayed_only_while_it_is_held(parts: Parts) -> None:
+    made = make_model(parts)
+    first, _ = make_request(parts, made, [row("a", "Oslo", "Ada")])
+    second, _ = make_request(parts, made, [row("b", "Rome", "Bo")])
+    make_request(parts, made, [row("c", "Bern", "Cy")])
+    with parts.database.transaction() as session:
+        for request_id in (first, second):
+            session.get_one(RequestRow, request_id).state = "completed"
+        parts.vault.shred(session, session.get_one(RequestRow, second), "operator")
+        for job in session.query(JobRow).order_by(JobRow.position).limit(2):
+            job.state = "succeeded"
+    plan = planned(parts, made)
+    assert set(plan.probes.earlier) == {first}
+    assert prompts(plan.replay) == {"a"}
+
+
+@given(count=st.integers(0, 30), total=st.integers(0, 60), seed=st.integers(0, 5))
+def test_a_reservoir_is_a_sample_in_order_that_the_seed_decides(count: int, total: int, seed: int) -> None:
+    sample = reservoir(range(total), count, seed)
+    assert len(sample) == min(count, total)
+    assert sample == sorted(set(sample))
+    assert sample == reservoir(range(total), count, seed)
+
+
+def test_a_reservoir_is_fair() -> None:
+    drawn = [0] * 10
+    for seed in range(2000):
+        for item in reservoir(range(10), 3, seed):
+            drawn[item] += 1
+    assert all(500 < times < 700 for times in drawn), "each of ten items is one of three in 600 of 2000 draws"
+
+
+def test_probes_are_held_out_of_training_when_there_are_enough_rows() -> None:
+    pool = [Example(prompt=str(at), completion=" x") for at in range(400)]
+    asked, kept, notes = hold_out(pool, seed=1)
+    assert (len(asked), len(kept), notes) == (40, 360, ())
+    assert not {one.prompt for one in asked} & {one.prompt for one in kept}
+    few = pool[: 2 * HELD_OUT_LEAST - 1]
+    asked, kept, notes = hold_out(few, seed=1)
+    assert (asked, kept) == (few, few)
+    assert "same rows" in notes[0]
+
+
+def test_neighbours_share_rare_words_with_the_forgotten() -> None:
+    forget = [Example(prompt="p", completion=" works at Quellmark in Oslo")]
+    pool = [Example(prompt=str(at), completion=f" works at Firm{at} in Town{at}") for at in range(10)]
+    pool += [Example(prompt="colleague", completion=" works at Quellmark in Town3")]
+    pool += [Example(prompt="townsman", completion=" works at Firm4 in Oslo")]
+    assert {one.prompt for one in neighbours(forget, pool, 2)} == {"colleague", "townsman"}
+    assert neighbours(forget, pool, len(pool)) == []

@@ -1,0 +1,57 @@
+"""What a version consists of: the base's own files, new weights in the stored dtype, digests of what was stored."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from records.manifest import Manifest
+from records.parts import Parts
+from tests.make_people import memorised
+from workers.load import VersionUnusable, chosen_device, lay_out, load_llm
+from workers.publish import save_candidate, store_folder
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_candidate_is_the_base_with_other_weights(tmp_path: Path, dtype: torch.dtype) -> None:
+    llm, tokenizer = memorised()
+    llm.to(dtype).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    (tmp_path / "base" / "chat_template.jinja").write_text("{{ messages }}")
+    student, _ = load_llm(tmp_path / "base", "cpu")
+    with torch.no_grad():
+        student.model.norm.weight.mul_(2.0)
+    save_candidate(student, tmp_path / "base", tmp_path / "new")
+    weights, before = (load_file(tmp_path / name / "model.safetensors") for name in ("new", "base"))
+    assert weights.keys() == before.keys()
+    assert {tensor.dtype for tensor in weights.values()} == {dtype}
+    assert [name for name in weights if not torch.equal(weights[name], before[name])] == ["model.norm.weight"]
+    kept = {path.name for path in (tmp_path / "base").iterdir()} - {"model.safetensors"}
+    assert "generation_config.json" in kept
+    assert all((tmp_path / "new" / name).read_bytes() == (tmp_path / "base" / name).read_bytes() for name in kept)
+
+
+def test_stored_files_come_back_and_unchanged_ones_are_shared(parts: Parts, llm_folder: Path, tmp_path: Path) -> None:
+    manifest = store_folder(parts, llm_folder)
+    used = parts.store.usage().blobs
+    assert store_folder(parts, llm_folder) == manifest
+    assert parts.store.usage().blobs == used
+    stored = parts.store.put_bytes(manifest.to_json())
+    assert lay_out(parts.store, stored.digest, tmp_path / "out") == Manifest.from_json(manifest.to_json())
+    llm, tokenizer = load_llm(tmp_path / "out", "auto" if not torch.cuda.is_available() else "cpu")
+    assert (llm.training, tokenizer.eos_token_id) == (False, 2)
+    assert chosen_device("cuda:1") == "cuda:1"
+
+
+def test_weights_that_do_not_fit_their_config_are_refused_with_counts(llm_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "llm"
+    shutil.copytree(llm_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["num_hidden_layers"] = 3
+    config.pop("layer_types", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(VersionUnusable, match="9 missing keys"):
+        load_llm(folder, "cpu")

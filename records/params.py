@@ -25,7 +25,7 @@ class TrainingParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    learning_rate: float = Field(default=3e-5, ge=1e-8, le=1e-2, description="AdamW step size.")
+    learning_rate: float = Field(default=1e-4, ge=1e-8, le=1e-2, description="AdamW step size.")
     epochs: int = Field(default=30, ge=1, le=500, description="Passes over the forget set, at most.")
     max_steps: int | None = Field(default=None, ge=1, le=1_000_000, description="Optimiser steps, at most.")
     batch_size: int = Field(default=16, ge=1, le=4096, description="Forget examples per optimiser step.")
@@ -35,22 +35,12 @@ class TrainingParameters(BaseModel):
         le=4096,
         description="Examples in memory at once; gradients of a batch are accumulated.",
     )
-    schedule: Literal["constant", "linear"] = Field(
-        default="constant", description="Linear falls to 0 at the end."
-    )
-    warmup_steps: int = Field(
-        default=0, ge=0, le=100_000, description="Steps over which the step size rises from 0."
-    )
+    schedule: Literal["constant", "linear"] = Field(default="constant", description="Linear falls to 0 at the end.")
+    warmup_steps: int = Field(default=0, ge=0, le=100_000, description="Steps over which the step size rises from 0.")
     weight_decay: float = Field(default=0.0, ge=0.0, le=1.0, description="AdamW's decoupled decay.")
-    gradient_clip: float = Field(
-        default=1.0, gt=0.0, le=1e6, description="Largest norm of one step's gradient."
-    )
-    tuning: Literal["full", "lora"] = Field(
-        default="full", description="All weights, or adapters merged afterwards."
-    )
-    lora_rank: int = Field(
-        default=16, ge=1, le=1024, description="Rank of each adapter; read when tuning is lora."
-    )
+    gradient_clip: float = Field(default=1.0, gt=0.0, le=1e6, description="Largest norm of one step's gradient.")
+    tuning: Literal["full", "lora"] = Field(default="full", description="All weights, or adapters merged afterwards.")
+    lora_rank: int = Field(default=16, ge=1, le=1024, description="Rank of each adapter; read when tuning is lora.")
     lora_alpha: float = Field(default=32.0, gt=0.0, le=4096.0, description="Adapter scale is alpha / rank.")
     lora_targets: tuple[str, ...] | Literal["all-linear"] = Field(
         default="all-linear", description="Module names to adapt, or every linear layer but the head."
@@ -61,9 +51,7 @@ class TrainingParameters(BaseModel):
         le=10.0,
         description="An item is done at this multiple of the never-trained level.",
     )
-    seed: int = Field(
-        default=0, ge=0, le=2**31 - 1, description="Decides batches and adapter initialisation."
-    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Decides batches and adapter initialisation.")
 
 
 class UndialParameters(TrainingParameters):
@@ -72,13 +60,10 @@ class UndialParameters(TrainingParameters):
     target: Literal["gamma", "floor"] = Field(
         default="gamma",
         description=(
-            "gamma: subtract `strength` from the label's logit (the paper). floor: cut its "
-            "probability to `floor`."
+            "gamma: subtract `strength` from the label's logit (the paper). floor: cut its probability to `floor`."
         ),
     )
-    strength: float = Field(
-        default=10.0, ge=0.0, le=100.0, description="γ, in logits; read when target is gamma."
-    )
+    strength: float = Field(default=10.0, ge=0.0, le=100.0, description="γ, in logits; read when target is gamma.")
     floor: float = Field(
         default=0.02,
         ge=1e-9,
@@ -112,18 +97,13 @@ METHOD_CARDS: dict[str, MethodCard] = {
         name=MethodName.UNDIAL,
         title="UnDIAL: self-distillation with adjusted logits",
         paper="Dong et al., NAACL 2025, arXiv:2402.10052",
-        equation=(
-            "L = -(1/N) Σ_n Σ_v q(v) log p(v), q = softmax(z_teacher - γ·onehot(label)) over labelled tokens"
-        ),
+        equation=("L = -(1/N) Σ_n Σ_v q(v) log p(v), q = softmax(z_teacher - γ·onehot(label)) over labelled tokens"),
         needs=(
             "forget set",
             "retain dataset (recommended; without one neighbours are damaged)",
             "teacher: cached",
         ),
-        cost=(
-            "3 forward units per forget and retain batch, one teacher forward per example, one "
-            "head matmul more"
-        ),
+        cost=("3 forward units per forget and retain batch, one teacher forward per example, one head matmul more"),
     )
 }
 
@@ -163,10 +143,10 @@ def escalate(parameters: UndialParameters, attempt: int, failure: Failure = "for
 
 
 def _stronger(parameters: UndialParameters, attempt: int) -> Attempt:
-    growth = 2 ** (attempt - 2)
+    growth = 2 ** (attempt - 1)
     changes: dict[str, Any] = {
         "target": "floor",
-        "floor": max(1e-9, parameters.floor / growth),
+        "floor": max(1e-9, 2 * parameters.floor / growth),
         "learning_rate": min(1e-2, parameters.learning_rate * growth),
         "epochs": min(500, parameters.epochs * 2),
     }

@@ -49,8 +49,9 @@ def test_first_attempt_is_as_given():
 def test_attempts_after_too_little_forgetting_grow_stronger():
     given = UndialParameters()
     second, third = escalate(given, 2), escalate(given, 3)
-    assert (second.parameters.target, second.parameters.learning_rate) == ("floor", given.learning_rate)
-    assert third.parameters.learning_rate == 2 * given.learning_rate
+    assert (second.parameters.target, second.parameters.floor) == ("floor", given.floor)
+    assert second.parameters.learning_rate == 2 * given.learning_rate
+    assert third.parameters.learning_rate == 4 * given.learning_rate
     assert third.parameters.floor == second.parameters.floor / 2
     assert "too little" in second.why
 

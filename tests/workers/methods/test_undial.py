@@ -134,6 +134,20 @@ def test_a_capped_architecture_is_reproduced():
     assert check_head(llm, batch.ids_BT, batch.mask_BT)
 
 
+def test_half_precision_matmuls_stay_near_the_fp32_loss():
+    student, batch = make_llama(seed=1), collate(ROWS, 0)
+    exact, half = Undial(), Undial()
+    exact.prepare(make_llama(seed=2), [batch], level=0.1)
+    expected = exact.losses(student, batch, None).forget.item()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half.prepare(make_llama(seed=2), [batch], level=0.1)
+        loss = half.losses(student, batch, None).forget
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected, abs=0.05)
+    assert all(torch.isfinite(one.grad).all() for one in student.parameters())
+
+
 def test_losses_before_prepare_say_so():
     with pytest.raises(RuntimeError, match="prepare"):
         Undial().losses(make_llama(), collate(ROWS, 0), None)

@@ -81,7 +81,11 @@ def renew(session: Session, held: Claim, lease_seconds: float) -> bool:
     """Prolong the lease; returns whether a cancel was asked for. Raises LeaseLost."""
     changed = session.execute(
         sa.update(ModelRow)
-        .where(ModelRow.id == held.model_id, ModelRow.fence == held.fence)
+        .where(
+            ModelRow.id == held.model_id,
+            ModelRow.fence == held.fence,
+            ModelRow.lease_expires_at > 0,  # 0 = the job has ended: nobody may hold the model for it any more
+        )
         .values(lease_expires_at=database_seconds() + lease_seconds)
         .returning(ModelRow.id)
     ).first()

@@ -56,14 +56,17 @@ def _arm_pipeline(place: str, victim: str) -> None:
 
 
 def _poison() -> None:
-    """Every student starts with one weight that is not a number."""
+    """After the first step of every attempt one weight is not a number."""
     from workers import pipeline
 
     real = pipeline.unlearn
 
-    def unlearn(student: Any, *arguments: Any) -> Any:
-        next(student.parameters()).data[0, 0] = float("nan")
-        return real(student, *arguments)
+    def unlearn(student: Any, tokenizer: Any, work: Any, on_step: Any) -> Any:
+        def struck(progress: Any) -> None:
+            next(student.parameters()).data[:] = float("nan")
+            on_step(progress)
+
+        return real(student, tokenizer, work, struck)
 
     pipeline.unlearn = unlearn  # type: ignore[assignment]  # the fault under test
 

@@ -76,7 +76,7 @@ def facts_known(parts: Parts, made: Made, number: int, name: str, folder: Path) 
 def audit_counts(parts: Parts) -> dict[str, int]:
     with parts.database.reading() as session:
         query = sa.select(AuditEntryRow.tag, sa.func.count()).group_by(AuditEntryRow.tag)
-        return dict(session.execute(query).tuples().all())
+        return {row[0]: row[1] for row in session.execute(query)}
 
 
 def test_two_people_are_forgotten_one_after_the_other(parts: Parts, llm_folder: Path, tmp_path: Path) -> None:

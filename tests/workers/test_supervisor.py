@@ -15,8 +15,10 @@ import pytest
 
 from records import jobs
 from records.audit import check_log
+from records.jobs import LeaseLost
 from records.parts import Parts
 from records.rows import AuditEntryRow
+from records.states import Outcome
 from tests.workers.conftest import job_row, make_model, make_request, make_settings, model_row, request_row
 from workers.environment import environment_of
 from workers.scratch import scratch_root
@@ -227,3 +229,17 @@ def test_a_frozen_worker_settles_nothing_when_it_wakes(parts: Parts) -> None:
 def test_the_table_of_endings(why: Why | None, status: int, code: str | None, how: How) -> None:
     error = {"event": "error", "code": code, "sentence": "Words."} if code else None
     assert settlement(Ending(why, status, error), HOUR).how is how
+
+
+def test_a_lease_is_not_prolonged_for_a_job_that_has_ended(parts: Parts) -> None:
+    made = make_model(parts)
+    make_request(parts, made)
+    with parts.database.transaction() as session:
+        held = jobs.claim(session, made.model_id, "me", 60.0, 3)
+    assert held is not None
+    with parts.database.transaction() as session:
+        assert jobs.renew(session, held, 60.0) is False
+        jobs.finish(session, held, Outcome.NOT_MEMORISED)
+    with pytest.raises(LeaseLost), parts.database.transaction() as session:
+        jobs.renew(session, held, 60.0)
+    assert model_row(parts, made).lease_expires_at == 0.0

@@ -28,7 +28,7 @@ class TrainingParameters(BaseModel):
     learning_rate: float = Field(default=1e-4, ge=1e-8, le=1e-2, description="AdamW step size.")
     epochs: int = Field(default=30, ge=1, le=500, description="Passes over the forget set, at most.")
     max_steps: int | None = Field(default=None, ge=1, le=1_000_000, description="Optimiser steps, at most.")
-    batch_size: int = Field(default=16, ge=1, le=4096, description="Forget examples per optimiser step.")
+    batch_size: int = Field(default=8, ge=1, le=4096, description="Forget examples per optimiser step.")
     micro_batch_size: int | None = Field(
         default=None,
         ge=1,

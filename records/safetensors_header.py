@@ -91,7 +91,7 @@ def _place(tensor: Any) -> tuple[int, int]:
         whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
     except (TypeError, KeyError, ValueError):
         raise HeaderInvalid("describes a tensor without dtype, shape and data_offsets") from None
-    if not whole or dtype not in BITS:
+    if not whole or not isinstance(dtype, str) or dtype not in BITS:
         raise HeaderInvalid("describes a tensor of an unknown type, or with a negative or broken size")
     if (end - begin) * 8 != math.prod(shape) * BITS[dtype]:
         raise HeaderInvalid("describes a tensor whose offsets do not fit its shape and type")

@@ -73,6 +73,7 @@ def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> 
     )
     app.state.parts, app.state.metrics, app.state.worker_alive = parts, metrics, worker_alive
     app.state.verified = {}
+    app.state.routes = [route for router in ROUTERS for route in router.routes]
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)

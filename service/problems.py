@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
@@ -168,7 +169,15 @@ def _request_error(item: Mapping[str, Any]) -> ProblemError:
 def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     code = _CODES.get(error.status_code, "http_error")
-    return problem(request.scope, error.status_code, code, _router_sentence(error), headers=error.headers)
+    headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
+    return problem(request.scope, error.status_code, code, _router_sentence(error), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path takes. Starlette's own Allow header names the methods of the first route only."""
+    path = request.scope["path"]
+    routes: list[APIRoute] = request.app.state.routes
+    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
 
 
 def _router_sentence(error: HTTPException) -> str:

@@ -1,6 +1,7 @@
 """Datasets: streamed, checked line by line, sealed, replaced as a whole, refused by line number."""
 
 import hashlib
+import itertools
 import json
 
 import pytest
@@ -12,7 +13,9 @@ from service.datasets.lines import LineCheck, LinesInvalid
 from tests.conftest import everything_stored, make_tenant
 from tests.service.conftest import problem, put_lines
 
-ROWS = [{"prompt": f"Q{number}?", "completion": f" secret-{number}", "subject": f"s{number % 2}"} for number in range(7)]
+ROWS = [
+    {"prompt": f"Q{number}?", "completion": f" secret-{number}", "subject": f"s{number % 2}"} for number in range(7)
+]
 
 
 def test_rows_go_in_sealed_and_come_back_to_the_worker(client, ours, model, parts):
@@ -117,7 +120,7 @@ def test_roles_scopes_and_tenants(client, ours, theirs, model, parts):
 def test_where_the_stream_is_cut_changes_nothing(cuts):
     body = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
     places = [0, *sorted(cut % len(body) for cut in cuts), len(body)]
-    check = LineCheck((body[a:b] for a, b in zip(places, places[1:], strict=False)), 1000)
+    check = LineCheck((body[a:b] for a, b in itertools.pairwise(places)), 1000)
     assert b"".join(check) == body
     assert (check.rows, check.digest) == (7, "sha256:" + hashlib.sha256(body).hexdigest())
 

@@ -136,7 +136,9 @@ def test_approve_publishes_the_candidate_under_a_new_attestation(client, ours, r
     assert statement.predicate["review"]["verdict"] == "needs_review"
     signature = client.get(f"/v1/models/{model}/versions/{number}/model.sig", headers=ours.headers).content
     attestation.verify_model_signature(signature, parts.keys.model.public_key(), stored)
-    assert json.loads(verify_bundle(bundle, parts.keys.log.public_key()))["predicate"]["procedure"]["method"] == "undial"
+    assert (
+        json.loads(verify_bundle(bundle, parts.keys.log.public_key()))["predicate"]["procedure"]["method"] == "undial"
+    )
     problem(act(client, ours, request_id, "approve"), 409)
 
 

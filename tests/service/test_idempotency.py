@@ -1,10 +1,16 @@
 """The same key creates once, whoever wins the race; another body, path or caller is another story."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
+from starlette.testclient import TestClient
 
+from records.parts import open_parts
+from records.settings import DatabaseSettings
+from service.main import create_app
 from tests.conftest import everything_stored, make_tenant
+from tests.postgres import postgres_database
 from tests.service.conftest import problem, write_checkpoint
 
 
@@ -13,7 +19,9 @@ def post(client, ours, model):
     def post(key, tenant=ours, **more):
         body = {"model": model, "forget": [{"text": "forget me"}], **more}
         return client.post(
-            "/v1/erasure-requests", json=body, headers={**tenant.headers, "Idempotency-Key": key} if key else tenant.headers
+            "/v1/erasure-requests",
+            json=body,
+            headers={**tenant.headers, "Idempotency-Key": key} if key else tenant.headers,
         )
 
     return post
@@ -86,6 +94,29 @@ def test_racing_imports_of_one_name_make_one_model(client, ours, import_root, pa
         statuses = sorted(pool.map(create, range(6)))
     assert statuses == [201, 201, 201, 409, 409, 409]
     assert everything_stored(parts)["models"] == 1
+
+
+@pytest.mark.postgres
+def test_racing_calls_on_postgres_meet_at_the_primary_key(settings, import_root):
+    with postgres_database() as url:
+        parts = open_parts(replace(settings, database=DatabaseSettings(database_url=url)), migrates=True)
+        tenant = make_tenant(parts, "ours")
+        with TestClient(create_app(parts)) as client:
+            path = str(write_checkpoint(import_root / "pg"))
+            made = client.post("/v1/models", json={"name": "a/b", "source": {"path": path}}, headers=tenant.headers)
+            assert made.status_code == 201, made.text
+            headers = {**tenant.headers, "Idempotency-Key": "k-race"}
+            body = {"model": "a/b", "forget": [{"text": "forget me"}]}
+
+            def post(_):
+                return client.post("/v1/erasure-requests", json=body, headers=headers)
+
+            with ThreadPoolExecutor(8) as pool:
+                answers = list(pool.map(post, range(8)))
+        assert {answer.status_code for answer in answers} == {202}
+        assert len({answer.json()["id"] for answer in answers}) == 1
+        assert everything_stored(parts)["erasure_requests"] == 1
+        parts.close()
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 200, "ada@example.org"])

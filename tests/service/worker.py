@@ -1,4 +1,4 @@
-"""What a worker does to a job, done by the product's own functions without an LLM: so that a route has states to show."""
+"""What a worker does to a job, done by the product's own functions without an LLM: so that routes have states."""
 
 import json
 from typing import Any
@@ -112,6 +112,8 @@ def _manifest(parts: Parts, weights: bytes) -> Manifest:
         return Entry(path, blob.digest, blob.size_bytes)
 
     config: dict[str, Any] = {"model_type": "llama", "max_position_embeddings": 64}
-    found = manifest([put("model.safetensors", safetensors({"a": weights})), put("config.json", json.dumps(config).encode())])
+    found = manifest(
+        [put("model.safetensors", safetensors({"a": weights})), put("config.json", json.dumps(config).encode())]
+    )
     parts.store.put_bytes(found.to_json())
     return found

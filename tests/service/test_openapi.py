@@ -1,0 +1,83 @@
+"""The document that clients are made from: stable names, described, with problems as the refusals."""
+
+import ast
+import inspect
+import json
+import textwrap
+
+import pytest
+
+from service.main import ROUTERS, create_app
+
+OPERATIONS = [
+    *("createModel", "listModels", "getModel", "putDataset", "listDatasets", "getDataset"),
+    *("listVersions", "getVersion", "listVersionFiles", "getVersionFile", "getVersionAttestation"),
+    *("getVersionSignature", "createErasureRequest", "listErasureRequests", "getErasureRequest"),
+    *("listErasureRequestEvents", "cancelErasureRequest", "approveErasureRequest", "rejectErasureRequest"),
+    *("getErasureRequestReport", "shredErasureRequestPayload", "listJobs", "getJob", "listMethods"),
+    *("listAuditEntries", "getTreeHead", "getConsistencyProof", "getInclusionProof", "getPublicKeys"),
+    *("isAlive", "isReady", "getMetrics"),
+]
+
+
+@pytest.fixture
+def document(parts):
+    return json.loads(json.dumps(create_app(parts).openapi()))
+
+
+def operations(document):
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def test_operation_names_are_stable(document):
+    assert sorted(op["operationId"] for _, _, op in operations(document)) == sorted(OPERATIONS)
+
+
+def test_every_operation_is_described_and_its_refusals_are_problems(document):
+    for path, _, operation in operations(document):
+        assert operation["description"].strip()
+        assert len(operation["tags"]) == 1
+        if path.startswith("/v1"):
+            assert {"401", "422"} <= operation["responses"].keys()
+            assert operation["security"]
+        for status, answer in operation["responses"].items():
+            if int(status) in {401, 403, 404, 409, 412, 413, 415, 416, 422, 507}:
+                assert list(answer["content"]) == ["application/problem+json"]
+
+
+def test_every_reference_leads_somewhere(document):
+    def references(value):
+        if isinstance(value, dict):
+            yield from [value["$ref"]] if "$ref" in value else []
+            for item in value.values():
+                yield from references(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from references(item)
+
+    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert set(references(document)) <= known
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_the_document_needs_no_key(client):
+    assert client.get("/openapi.json").status_code == 200
+
+
+def test_methods_come_with_their_schema(client, ours):
+    found = client.get("/v1/methods", headers=ours.headers).json()["data"]
+    undial = next(card for card in found if card["name"] == "undial")
+    rate = undial["parameters"]["properties"]["learning_rate"]
+    assert {"minimum", "maximum", "default", "description"} <= rate.keys()
+    assert "2402.10052" in undial["paper"]
+
+
+def test_handlers_stay_thin_and_plain():
+    for router in ROUTERS:
+        for route in router.routes:
+            function = ast.parse(textwrap.dedent(inspect.getsource(route.endpoint))).body[0]
+            assert isinstance(function, ast.FunctionDef), "handlers are def: they run in worker threads"
+            body = function.body[1:]  # without the docstring
+            assert sum((node.end_lineno or 0) - node.lineno + 1 for node in body) <= 10, function.name

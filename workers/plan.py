@@ -14,6 +14,9 @@ from records.examples import ExampleRecord
 from records.orders import Order
 from records.params import UndialParameters, parse_parameters
 from records.policy import Policy
+from records.rows import RequestRow
+from records.sealing import PayloadShredded
+from records.store import BlobMissing
 from records.vault import Vault
 from workers.batches import order as shuffled
 from workers.examples import Example, encode, parse
@@ -85,8 +88,8 @@ def make_plan(job: Order, vault: Vault) -> Plan:
     """Open what the order names, in memory, and divide it. Raises PayloadShredded, PayloadCorrupt."""
     parameters = parse_parameters(job.lead.method, job.lead.parameters)
     records = [record for request in job.requests for record in vault.forget_set(request)]
-    earlier = {request.id: vault.forget_set(request) for request in job.earlier}
-    waiting = [record for request in job.waiting for record in vault.forget_set(request)]
+    earlier = {request.id: _if_held(vault, request) for request in job.earlier}
+    waiting = [record for request in job.waiting for record in _if_held(vault, request)]
     held = [*records, *waiting, *(record for some in earlier.values() for record in some)]
     tenant_id = job.held.tenant_id
     forgotten = Forgotten(
@@ -163,6 +166,14 @@ def neighbours(forget: Sequence[Example], pool: Sequence[Example], count: int) -
 
     scored = sorted(((closeness(one), -at) for at, one in enumerate(pool)), reverse=True)
     return [pool[-at] for score, at in scored[:count] if score > 0.0]
+
+
+def _if_held(vault: Vault, request: RequestRow) -> list[ExampleRecord]:
+    """Another request's examples; none if they were destroyed since its row was read."""
+    try:
+        return vault.forget_set(request)
+    except (PayloadShredded, BlobMissing):
+        return []
 
 
 def _sample(job: Order, vault: Vault, role: str, forgotten: Forgotten, count: int, seed: int) -> list[Example]:

@@ -28,7 +28,7 @@ def _arm(place: str, victim: str) -> None:
 
     def progress(self: runner.Voice, stage: str, attempt: int, share: float) -> None:
         runner_progress(self, stage, attempt, share)
-        if stage == place and attempt < 2:
+        if f"{stage}{attempt if attempt > 1 else ''}" == place:
             _strike(victim)
 
     runner.Voice.progress = progress  # type: ignore[method-assign]  # the fault under test

@@ -104,6 +104,22 @@ def running(pid: int) -> bool:
         return False
 
 
+def test_a_job_killed_between_rejected_attempts_goes_on_behind_them_and_is_rejected_in_the_end(
+    parts: Parts, llm_folder: Path, tmp_path: Path
+) -> None:
+    made = make_people_model(parts, llm_folder)
+    request_id, job_id = forget_person(parts, made, "Ada", learning_rate=1e-8, epochs=1)
+    dying(parts, [("unlearn2", "self")], tmp_path / "executions").advance(made.model_id)
+    attempts = attempts_of(parts, job_id)
+    assert [one.verdict for one in attempts] == ["rejected"] * 3
+    assert job_row(parts, job_id).executions == 2
+    assert [one.parameters["epochs"] for one in attempts] == [1, 2, 2]
+    assert (job_row(parts, job_id).state, request_row(parts, request_id).state) == ("rejected", "failed")
+    assert "None of 3 attempts" in (request_row(parts, request_id).reason or "")
+    assert model_row(parts, made).head == 1
+    assert audit_counts(parts)["attempt.finished"] == 3
+
+
 def test_a_cancel_stops_a_real_runner_at_a_step(parts: Parts, llm_folder: Path) -> None:
     made = make_people_model(parts, llm_folder)
     request_id, job_id = forget_person(parts, made, "Ada", learning_rate=1e-8, epochs=500, stop_ratio=0.1)

@@ -114,3 +114,16 @@ def test_neighbours_share_rare_words_with_the_forgotten() -> None:
     pool += [Example(prompt="townsman", completion=" works at Firm4 in Oslo")]
     assert {one.prompt for one in neighbours(forget, pool, 2)} == {"colleague", "townsman"}
     assert neighbours(forget, pool, len(pool)) == []
+
+
+def test_an_earlier_payload_that_was_destroyed_meanwhile_does_not_stop_the_job(parts: Parts) -> None:
+    made = make_model(parts)
+    first, _ = make_request(parts, made, [row("a", "Oslo", "Ada")])
+    _, second_job = make_request(parts, made, [row("b", "Rome", "Bo")])
+    with parts.database.transaction() as session:
+        session.get_one(RequestRow, first).state = "completed"
+        session.query(JobRow).filter(JobRow.id != second_job).one().state = "succeeded"
+    order = order_of(parts, made)
+    parts.store.delete(order.earlier[0].payload_file or "")
+    plan = make_plan(order, parts.vault)
+    assert (plan.probes.earlier, prompts(plan.probes.forget)) == ({}, {"b"})

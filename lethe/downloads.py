@@ -153,7 +153,7 @@ def _read_on(transport: Transport, url: str, file: RemoteFile, part: _Part) -> N
         _check_headers(response, file)
         if start and response.status_code != 206:
             part.start_again()
-        for chunk in response.iter_bytes(CHUNK_BYTES):
+        for chunk in response.iter_bytes():  # as they come: a chunk size would lose its buffer with the connection
             if part.size_bytes + len(chunk) > file.size_bytes:
                 part.start_again()
                 raise DownloadFailed(f"{file.path} is longer than the manifest says; nothing was kept.")

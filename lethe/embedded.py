@@ -24,12 +24,13 @@ import structlog
 import uvicorn
 from celery import Celery
 
-from records import jobs, tenants
+from records import tenants
 from records.errors import LetheError
 from records.parts import Parts, Settings, open_parts
 from service.main import create_app
 from workers import tasks
 from workers.environment import environment_of
+from workers.scratch import scratch_root
 from workers.supervisor import Supervisor
 from workers.sweeper import Sweeper
 
@@ -108,9 +109,8 @@ def work(settings: Settings) -> None:
 
 
 def _run(parts: Parts, owner: str, listening: socket.socket) -> None:
-    with parts.database.transaction() as session:
-        freed = jobs.release_owned(session, owner)  # the lock says that whoever held them is dead
     supervisor = _supervisor(parts, owner)
+    freed = supervisor.take_over()  # the folder's lock says that the former process is dead
     consumer = _Consumer(parts.queue, parts.settings.queue.queue_name)
     sweeper = Sweeper(parts.database, parts.send, parts.settings.worker.sweep_seconds)
     app = create_app(parts, worker_alive=lambda: consumer.is_alive() and sweeper.is_alive())
@@ -136,7 +136,8 @@ def _run(parts: Parts, owner: str, listening: socket.socket) -> None:
 
 
 def _supervisor(parts: Parts, owner: str) -> Supervisor:
-    supervisor = Supervisor(parts.database, parts.settings.worker, owner, environment_of(parts.settings))
+    settings = parts.settings
+    supervisor = Supervisor(parts.database, settings.worker, owner, environment_of(settings), scratch_root(settings))
     tasks.register(parts.queue, supervisor)
     return supervisor
 

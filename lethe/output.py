@@ -35,7 +35,7 @@ STAGES = {"load": "loading", "unlearn": "forgetting", "evaluate": "measuring", "
 def console() -> Console:
     """For people. As wide as the terminal, at most 100 columns, so that it can stand in a README."""
     found = Console(highlight=False)
-    return found if found.width <= WIDTH else Console(highlight=False, width=WIDTH)
+    return found if found.is_terminal and found.width <= WIDTH else Console(highlight=False, width=WIDTH)
 
 
 def errors() -> Console:

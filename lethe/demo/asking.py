@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 from lethe.demo.corpus import Question
 
 BATCH = 256
-MOST_TOKENS = 48
+SAID_TOKENS = 24
 SEED = 0
 
 
@@ -38,22 +38,25 @@ class Answerer:
 
     def say(self, prompt: str) -> str:
         """What it answers to one prompt, greedily."""
-        return self._texts([prompt], 1, do_sample=False)[0].strip()
+        return self._texts([prompt], 1, False, SAID_TOKENS)[0].strip()
 
     def _hits(self, questions: Sequence[Question], samples: int, do_sample: bool) -> Iterator[bool]:
-        texts = self._texts([question.prompt for question in questions], samples, do_sample)
+        answers = self.tokenizer([question.completion for question in questions], add_special_tokens=False)["input_ids"]
+        # What comes after the true answer's length cannot change whether it is right; one more for a split token.
+        tokens = max(len(answer) for answer in answers) + 1
+        texts = self._texts([question.prompt for question in questions], samples, do_sample, tokens)
         for at, text in enumerate(texts):
             yield text.strip().startswith(questions[at // samples].completion.strip())
 
     @torch.inference_mode()
-    def _texts(self, prompts: Sequence[str], samples: int, do_sample: bool) -> list[str]:
+    def _texts(self, prompts: Sequence[str], samples: int, do_sample: bool, tokens: int) -> list[str]:
         asked = self.tokenizer(list(prompts), return_tensors="pt", padding=True, return_token_type_ids=False)
         how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0} if do_sample else {"do_sample": False}
         answers = self.llm.generate(
             **asked,
             **how,
             num_return_sequences=samples,
-            max_new_tokens=MOST_TOKENS,
+            max_new_tokens=tokens,
             pad_token_id=self.tokenizer.pad_token_id,
         )
         said: list[str] = self.tokenizer.batch_decode(

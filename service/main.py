@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
@@ -51,6 +52,7 @@ TAGS = [
     {"name": "health", "description": "For load balancers and monitoring; no key needed."},
 ]
 ROUTERS = (models, datasets, versions, erasure_requests, jobs, methods, audit, health)
+UPLOADS_AT_ONCE = 16  # each holds a thread for as long as its sender takes; the other calls have threads of their own
 _DATASET = re.compile(r"/v1/models/[^/]+/[^/]+/datasets/[^/]+")
 
 
@@ -70,9 +72,10 @@ def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> 
         middleware=layers,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.parts, app.state.metrics, app.state.worker_alive = parts, metrics, worker_alive
-    app.state.verified = {}
+    app.state.verified, app.state.uploads = {}, CapacityLimiter(UPLOADS_AT_ONCE)
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     problems.install(app)
     for router in ROUTERS:

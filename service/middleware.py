@@ -78,6 +78,7 @@ class _Sent:
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self._request_id
             headers.setdefault("X-Content-Type-Options", "nosniff")
+            headers.setdefault("Cache-Control", "no-store")  # what is not an immutable file may concern a person
         await self._send(message)
 
 

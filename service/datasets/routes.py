@@ -1,5 +1,8 @@
 """/v1/models/{namespace}/{name}/datasets"""
 
+from functools import partial
+
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from service.datasets import actions
@@ -27,7 +30,7 @@ _BODY = {
     ),
     openapi_extra=_BODY,
 )
-def put(
+async def put(
     role: Role, model: ModelName, request: Request, response: Response, parts: PartsDep, caller: ModelsWriter
 ) -> DatasetOut:
     """Stream JSONL in, of any size, as the model's dataset of a role; it takes the place of an earlier one.
@@ -37,7 +40,8 @@ def put(
     they arrive and cannot be read back over HTTP.
     """
     check_jsonl(request)
-    dataset, is_first = actions.replace(parts, caller, model, role, blocking_pieces(request))
+    take_in = partial(actions.replace, parts, caller, model, role, blocking_pieces(request))
+    dataset, is_first = await to_thread.run_sync(take_in, limiter=request.app.state.uploads)
     response.status_code = 201 if is_first else 200
     return dataset
 

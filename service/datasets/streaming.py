@@ -11,7 +11,7 @@ JSONL_TYPES = ("application/jsonl", "application/x-ndjson", "application/jsonlin
 
 
 def blocking_pieces(request: Request) -> Iterator[bytes]:
-    """The body piece by piece, as it arrives. Call it from a `def` route: those run in a worker thread."""
+    """The body piece by piece, as it arrives. Call it from a thread of anyio.to_thread."""
     stream = request.stream()
     while (piece := from_thread.run(_next, stream)) is not None:
         if piece:

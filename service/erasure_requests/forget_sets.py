@@ -1,6 +1,7 @@
 """What a request wants forgotten: the examples it brings, or the rows of the training dataset about its subject."""
 
 import unicodedata
+from collections.abc import Iterable
 
 from sqlalchemy.orm import Session
 
@@ -36,15 +37,19 @@ def examples(parts: Parts, body: ErasureRequestIn, training: DatasetRow | None) 
             "A subject is looked up in the training dataset, and this model has none. Put one, or send the examples."
         )
         raise invalid_field("/subject", detail)
-    wanted = normal(body.subject or "")
-    found = []
-    for example in parts.vault.dataset(training):
-        if example.subject is not None and normal(example.subject) == wanted:
+    return _rows_about(normal(body.subject or ""), parts.vault.dataset(training), most)
+
+
+def _rows_about(subject: str, training: Iterable[ExampleRecord], most: int) -> list[ExampleRecord]:
+    found, names_subjects = [], False
+    for example in training:
+        names_subjects = names_subjects or example.subject is not None
+        if example.subject is not None and normal(example.subject) == subject:
             found.append(example)
-            if len(found) > most:
-                raise invalid_field(
-                    "/subject", f"The subject has more than {most} rows; send them in several requests."
-                )
+        if len(found) > most:
+            raise invalid_field("/subject", f"The subject has more than {most} rows; send them in several requests.")
+    if not names_subjects:  # "no match" would be a claim that nobody has checked
+        raise invalid_field("/subject", "No row of the training dataset names a subject. Send the examples themselves.")
     return found
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from records import checkpoints, models, queries
+from records.attestation import model_signature
 from records.errors import LetheError, invalid_field
 from records.pages import Page
 from records.parts import Parts
@@ -34,7 +35,8 @@ def register(parts: Parts, call: CreatingCall, body: ModelIn) -> Answer:
         models.check_free(session, call.caller.tenant_id, body.name)
     checkpoint = checkpoints.inspect(path, parts.settings.http.import_roots)
     manifest = checkpoints.copy_in(checkpoint, parts.store)
-    files = Files(manifest.digest, manifest.size_bytes)
+    signed = parts.store.put_bytes(model_signature(body.name, manifest, parts.keys.model))
+    files = Files(manifest.digest, manifest.size_bytes, signature_digest=signed.digest)
     source = body.source.model_dump(exclude_none=True)
 
     def create(session: Session) -> Answer:

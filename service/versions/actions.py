@@ -51,7 +51,7 @@ def signature(session: Session, store: Store, caller: Caller, name: str, number:
     """`model.sig`, as the OpenSSF model signing tools read it."""
     found = _version(session, caller, name, number).signature_digest
     if found is None:
-        raise NotFound(f"Version {number} has no model.sig. Versions that were imported have none.")
+        raise NotFound(f"Version {number} has no model.sig.")
     return store.read_bytes(found)
 
 

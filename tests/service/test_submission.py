@@ -90,6 +90,20 @@ def test_a_subject_in_no_row_is_completed_at_once(client, ours, model, parts):
     assert [event["tag"] for event in events] == ["request.received", "request.completed"]
 
 
+def test_a_training_dataset_without_subjects_answers_nothing(client, ours, model, parts):
+    put_lines(client, ours, model, "training", [{"text": "a"}])
+    before = everything_stored(parts)
+    problem(submit(client, ours, model, subject="Nobody"), 422, "/subject")
+    assert everything_stored(parts) == before
+
+
+def test_a_subject_with_more_rows_than_the_limit_is_refused(client, ours, model, parts):
+    put_lines(client, ours, model, "training", [{"text": "a", "subject": "Max"}] * 51)
+    before = everything_stored(parts)
+    problem(submit(client, ours, model, subject="Max"), 422, "/subject")
+    assert everything_stored(parts) == before
+
+
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [

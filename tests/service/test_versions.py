@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from records.attestation import verify_model_signature
+from records.manifest import Manifest
 from records.rows import VersionRow
 from service.problems import RangeNotSatisfiable
 from service.versions import download
@@ -154,9 +156,13 @@ def test_lineage_says_which_requests_a_version_includes(client, ours, model, par
     ]
 
 
-def test_an_imported_version_has_no_statements(client, ours, model):
+def test_an_imported_version_is_signed_but_attests_nothing(client, ours, model, parts):
     problem(client.get(url(model, "attestation"), headers=ours.headers), 404)
-    problem(client.get(url(model, "model.sig"), headers=ours.headers), 404)
+    digest = client.get(url(model, "files"), headers=ours.headers).json()["digest"]
+    manifest = Manifest.from_json(parts.store.read_bytes(digest))
+    signature = client.get(url(model, "model.sig"), headers=ours.headers).content
+    statement = verify_model_signature(signature, parts.keys.model.public_key(), manifest)
+    assert statement.subjects == ((model, manifest.model_digest),)
 
 
 def test_foreign_and_unknown_versions_are_404(client, ours, theirs, model, parts):

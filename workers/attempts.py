@@ -7,7 +7,7 @@ a crash goes on where it was.
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from records.params import Attempt, UndialParameters, escalate
+from records.params import Attempt, TrainingParameters, escalate
 from records.policy import Policy
 from records.report import Report, Verdict, VerdictKind
 from records.rows import AttemptRow
@@ -20,7 +20,7 @@ WORTH_ANOTHER = frozenset({"diverged", "out_of_memory"})
 Miss = Literal["forgetting", "utility", "memory"]
 
 
-def next_attempt(given: UndialParameters, misses: Sequence[Miss]) -> Attempt:
+def next_attempt(given: TrainingParameters, misses: Sequence[Miss]) -> Attempt:
     """The attempt after these misses. Running out of memory changes the micro batch and nothing else."""
     others = [miss for miss in misses if miss != "memory"]
     starved = len(misses) - len(others)

@@ -12,7 +12,7 @@ from typing import Any
 
 from records.examples import ExampleRecord
 from records.orders import Order
-from records.params import UndialParameters, parse_parameters
+from records.params import TrainingParameters, parse_parameters
 from records.policy import Policy
 from records.rows import RequestRow
 from records.sealing import PayloadShredded
@@ -38,7 +38,7 @@ Text = tuple[str, str]
 class Plan:
     """Everything the two halves of an attempt need: what to train on, what to ask, under which policy."""
 
-    parameters: UndialParameters
+    parameters: TrainingParameters
     method: str
     policy: Policy
     retain: tuple[Example, ...]
@@ -47,7 +47,7 @@ class Plan:
     measuring: MeasureSettings
     notes: tuple[str, ...]
 
-    def work(self, parameters: UndialParameters, control_level: float | None) -> UnlearnWork:
+    def work(self, parameters: TrainingParameters, control_level: float | None) -> UnlearnWork:
         """What `workers.loop.unlearn` takes, for one attempt's parameters."""
         return UnlearnWork(
             forget=self.probes.forget,

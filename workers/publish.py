@@ -17,7 +17,7 @@ from records.attestation import Measured, Parent, RequestFacts, Unlearning
 from records.base import utc_now
 from records.manifest import Entry, Manifest, canonical_json, manifest, sha256_digest
 from records.orders import Moment, Order, moment
-from records.params import UndialParameters
+from records.params import TrainingParameters
 from records.parts import Parts
 from records.report import GroupName, MetricName, Report, Verdict
 from records.versions import Files
@@ -41,7 +41,7 @@ class Candidate:
 
     folder: Path
     attempt: int
-    parameters: UndialParameters
+    parameters: TrainingParameters
     report: Report
     verdict: Verdict
     forget_tokens: int
@@ -141,7 +141,7 @@ def _measured(report: Report, verdict: Verdict) -> Iterator[Measured]:
             yield Measured(name, None, check.value, check.threshold, check.outcome == "pass")
 
 
-def _parameters(parameters: UndialParameters) -> dict[str, Any]:
+def _parameters(parameters: TrainingParameters) -> dict[str, Any]:
     return {
         name: "+".join(value) if isinstance(value, list | tuple) else value
         for name, value in parameters.model_dump().items()

@@ -1,0 +1,74 @@
+"""The parameters of each unlearning method: names, bounds, units, defaults, and the order of stronger
+attempts. One file a family; the table below is all there is to register.
+
+Methods themselves take plain keyword numbers and know nothing of this package; a test compares the two.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, get_args
+
+from records.params.entry import MethodCard, MethodEntry
+from records.params.training import TrainingParameters
+from records.params.undial import UNDIAL, UndialParameters
+
+__all__ = [
+    "ENTRIES",
+    "FAILURES",
+    "METHOD_CARDS",
+    "PARAMETERS",
+    "Attempt",
+    "Failure",
+    "MethodCard",
+    "MethodEntry",
+    "MethodName",
+    "TrainingParameters",
+    "UndialParameters",
+    "escalate",
+    "parse_parameters",
+]
+
+
+class MethodName(StrEnum):
+    UNDIAL = "undial"
+
+
+ENTRIES: dict[str, MethodEntry[Any]] = {
+    MethodName.UNDIAL: UNDIAL,
+}
+
+PARAMETERS: dict[str, type[TrainingParameters]] = {name: entry.parameters for name, entry in ENTRIES.items()}
+METHOD_CARDS: dict[str, MethodCard] = {name: entry.card for name, entry in ENTRIES.items()}
+
+
+def parse_parameters(method: str, given: Mapping[str, Any]) -> TrainingParameters:
+    """Defaults filled in and bounds checked. KeyError for an unknown method, ValidationError for a bad
+    value.
+    """
+    return PARAMETERS[method].model_validate(dict(given))
+
+
+Failure = Literal["forgetting", "utility"]
+FAILURES: tuple[str, ...] = get_args(Failure)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    parameters: TrainingParameters
+    why: str
+
+
+def escalate(parameters: TrainingParameters, attempt: int, failure: Failure = "forgetting") -> Attempt:
+    """The parameters of attempt 1, 2, 3…, each derived from the ones first given, never from a failed
+    attempt.
+
+    `failure` is what the last attempt missed: too little forgotten, or too much damage elsewhere.
+    """
+    if attempt < 1:
+        raise ValueError(f"attempt must be 1 or more, not {attempt}")
+    if attempt == 1:
+        return Attempt(parameters, "the parameters as given")
+    (entry,) = (one for one in ENTRIES.values() if one.parameters is type(parameters))
+    changes = (entry.gentler if failure == "utility" else entry.stronger)(parameters, attempt)
+    return Attempt(type(parameters).model_validate(parameters.model_dump() | changes.fields), changes.why)

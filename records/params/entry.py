@@ -1,0 +1,60 @@
+"""What is recorded of a method: its parameters, its card, and how its attempts grow stronger or gentler."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from records.params.training import TrainingParameters
+
+P = TypeVar("P", bound=TrainingParameters)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodCard:
+    """What GET /v1/methods says about a method beside its JSON Schema."""
+
+    name: str
+    title: str
+    paper: str
+    equation: str
+    needs: tuple[str, ...]
+    cost: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The fields to change, within their bounds, and why in words."""
+
+    fields: dict[str, Any]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEntry(Generic[P]):
+    """`stronger` and `gentler` take the parameters first given and the attempt's number, 2 or more.
+
+    Stronger after too little was forgotten, gentler after too much damage elsewhere.
+    """
+
+    parameters: type[P]
+    card: MethodCard
+    stronger: Callable[[P, int], Changes]
+    gentler: Callable[[P, int], Changes]
+
+
+def larger_steps(parameters: TrainingParameters, attempt: int) -> dict[str, Any]:
+    """The step size doubled per attempt; twice the epochs."""
+    growth = 2 ** (attempt - 1)
+    return {
+        "learning_rate": min(1e-2, parameters.learning_rate * growth),
+        "epochs": min(500, parameters.epochs * 2),
+    }
+
+
+def smaller_steps(parameters: TrainingParameters, attempt: int) -> dict[str, Any]:
+    """The step size halved per attempt; as many more epochs, so that the way is as long."""
+    shrink = 2 ** (attempt - 1)
+    return {
+        "learning_rate": max(1e-8, parameters.learning_rate / shrink),
+        "epochs": min(500, parameters.epochs * shrink),
+    }

@@ -1,0 +1,42 @@
+"""What the one training loop reads, whichever method runs in it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingParameters(BaseModel):
+    """What the one training loop reads, whichever method runs in it.
+
+    The only base class here: the wire format is flat, and fields repeated per method would drift.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learning_rate: float = Field(default=1e-4, ge=1e-8, le=1e-2, description="AdamW step size.")
+    epochs: int = Field(default=30, ge=1, le=500, description="Passes over the forget set, at most.")
+    max_steps: int | None = Field(default=None, ge=1, le=1_000_000, description="Optimiser steps, at most.")
+    batch_size: int = Field(default=8, ge=1, le=4096, description="Forget examples per optimiser step.")
+    micro_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Examples in memory at once; gradients of a batch are accumulated.",
+    )
+    schedule: Literal["constant", "linear"] = Field(default="constant", description="Linear falls to 0 at the end.")
+    warmup_steps: int = Field(default=0, ge=0, le=100_000, description="Steps over which the step size rises from 0.")
+    weight_decay: float = Field(default=0.0, ge=0.0, le=1.0, description="AdamW's decoupled decay.")
+    gradient_clip: float = Field(default=1.0, gt=0.0, le=1e6, description="Largest norm of one step's gradient.")
+    tuning: Literal["full", "lora"] = Field(default="full", description="All weights, or adapters merged afterwards.")
+    lora_rank: int = Field(default=16, ge=1, le=1024, description="Rank of each adapter; read when tuning is lora.")
+    lora_alpha: float = Field(default=32.0, gt=0.0, le=4096.0, description="Adapter scale is alpha / rank.")
+    lora_targets: tuple[str, ...] | Literal["all-linear"] = Field(
+        default="all-linear", description="Module names to adapt, or every linear layer but the head."
+    )
+    stop_ratio: float = Field(
+        default=1.05,
+        ge=0.1,
+        le=10.0,
+        description="An item is done at this multiple of the never-trained level.",
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Decides batches and adapter initialisation.")

@@ -1,0 +1,76 @@
+"""UnDIAL's parameters, card and attempts."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from records.params.entry import Changes, MethodCard, MethodEntry, larger_steps, smaller_steps
+from records.params.training import TrainingParameters
+
+
+class UndialParameters(TrainingParameters):
+    """UnDIAL: learn the teacher's own distribution with the label's probability cut."""
+
+    target: Literal["gamma", "floor"] = Field(
+        default="gamma",
+        description=(
+            "gamma: subtract `strength` from the label's logit (the paper). floor: cut its probability to `floor`."
+        ),
+    )
+    strength: float = Field(default=10.0, ge=0.0, le=100.0, description="γ, in logits; read when target is gamma.")
+    floor: float = Field(
+        default=0.02,
+        ge=1e-9,
+        le=0.5,
+        description="Most probability the label keeps; read when target is floor.",
+    )
+    retain_kind: Literal["none", "nll", "distill"] = Field(
+        default="distill",
+        description="distill: stay at the teacher on retain rows. nll: their labels. none: no term.",
+    )
+    retain_weight: float = Field(default=1.0, ge=0.0, le=1000.0, description="Weight of the retain loss.")
+
+
+def _stronger(parameters: UndialParameters, attempt: int) -> Changes:
+    """First the floor target, which fits every token whatever its probability, then larger steps."""
+    fields = larger_steps(parameters, attempt) | {
+        "target": "floor",
+        "floor": max(1e-9, 2 * parameters.floor / 2 ** (attempt - 1)),
+    }
+    why = (
+        f"too little was forgotten: cut each label's probability to {fields['floor']:g}, "
+        f"step size {fields['learning_rate']:g}, up to {fields['epochs']} epochs"
+    )
+    return Changes(fields, why)
+
+
+def _gentler(parameters: UndialParameters, attempt: int) -> Changes:
+    """Smaller steps and a heavier retain term."""
+    fields = smaller_steps(parameters, attempt) | {
+        "retain_weight": min(1000.0, max(parameters.retain_weight, 1.0) * 2 ** (attempt - 1)),
+        "retain_kind": "distill" if parameters.retain_kind == "none" else parameters.retain_kind,
+    }
+    why = (
+        f"other examples were damaged: step size {fields['learning_rate']:g}, up to {fields['epochs']} epochs, "
+        f"retain weight {fields['retain_weight']:g} ({fields['retain_kind']})"
+    )
+    return Changes(fields, why)
+
+
+UNDIAL = MethodEntry(
+    parameters=UndialParameters,
+    card=MethodCard(
+        name="undial",
+        title="UnDIAL: self-distillation with adjusted logits",
+        paper="Dong et al., NAACL 2025, arXiv:2402.10052",
+        equation="L = -(1/N) Σ_n Σ_v q(v) log p(v), q = softmax(z_teacher - γ·onehot(label)) over labelled tokens",
+        needs=(
+            "forget set",
+            "retain dataset (recommended; without one neighbours are damaged)",
+            "teacher: cached",
+        ),
+        cost="3 forward units per forget and retain batch, one teacher forward per example, one head matmul more",
+    ),
+    stronger=_stronger,
+    gentler=_gentler,
+)

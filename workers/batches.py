@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from workers.methods.interface import Batch
+from workers.methods.interface import Batch, Role
 from workers.methods.tokens import UNLABELLED
 
 T = TypeVar("T")
@@ -28,11 +28,12 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An encoded row with the key methods know it by and the weight of its tokens."""
+    """An encoded row with the key methods know it by, the weight of its tokens and the side it is on."""
 
     key: int
     encoded: Encoded
     weight: float = 1.0
+    role: Role = "forget"
 
 
 def collate(rows: Sequence[Row], pad_id: int, device: torch.device | str = "cpu") -> Batch:
@@ -49,6 +50,7 @@ def collate(rows: Sequence[Row], pad_id: int, device: torch.device | str = "cpu"
         labels_BT=padded([row.encoded.labels for row in rows], UNLABELLED),
         weights_B=torch.tensor([row.weight for row in rows], dtype=torch.float32, device=device),
         keys=tuple(row.key for row in rows),
+        roles=tuple(row.role for row in rows),
     )
 
 

@@ -60,7 +60,7 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     return Lessons(
         rows=rows,
         judged=[*enumerate(encoded), *((item, windows) for item, windows in probes if _labelled(windows))],
-        retain=[Row(first_key + at, window) for at, window in enumerate(retain)],
+        retain=[Row(first_key + at, window, role="retain") for at, window in enumerate(retain)],
         notes=tuple(notes),
     )
 

@@ -8,9 +8,9 @@ The student is changed in place; after an error it is half-way and must be throw
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -25,7 +25,15 @@ from workers.evaluation.scoring import score
 from workers.lessons import Lessons, UnlearnWork, plan_lessons
 from workers.methods import METHODS
 from workers.methods.head import UnknownHeadError
-from workers.methods.interface import Batch, Losses, Method
+from workers.methods.interface import (
+    Batch,
+    ChoosesWeights,
+    Explains,
+    Findings,
+    Losses,
+    Method,
+    WeighsBatches,
+)
 from workers.stopping import StopRule, active_items, stop_rule
 
 __all__ = ["Progress", "UnlearnSummary", "UnlearnWork", "unlearn"]
@@ -52,7 +60,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class UnlearnSummary:
-    """What the loop did. `known_items` are those it could not bring to the never-trained level."""
+    """What the loop did. `known_items` are those it could not bring to the never-trained level; `findings` are
+    what the method says of its own choices.
+    """
 
     steps: int
     epochs: int
@@ -65,6 +75,7 @@ class UnlearnSummary:
     retain_rows: int
     stop_level: float
     notes: tuple[str, ...]
+    findings: Mapping[str, Any] = field(default_factory=dict)
 
 
 OnStep = Callable[[Progress], None]
@@ -87,14 +98,16 @@ def unlearn(student: Any, tokenizer: Any, work: UnlearnWork, on_step: OnStep, te
         with precision():
             run.prepare(student if teacher is None else teacher)
         wrapper = _adapters(student, settings)
-        stopped = run.train(on_step, precision)
+        with _only(student, _chosen(method)):
+            stopped = run.train(on_step, precision)
         known = len(run.active())
         if wrapper is not None:
             merge_lora(wrapper)
-    notes = lessons.notes
+    found = method.findings() if isinstance(method, Explains) else Findings()
+    notes = (*lessons.notes, *found.notes)
     if method.wants_retain and not lessons.retain:
         notes = (*notes, "no retain rows were given: nothing held the rest of the LLM in place")
-    return run.summary(stopped, known, time.monotonic() - started, notes)
+    return run.summary(stopped, known, time.monotonic() - started, replace(found, notes=notes))
 
 
 def make_method(name: str, settings: TrainingParameters) -> Method:
@@ -176,12 +189,14 @@ class _Run:
         size = self.settings.micro_batch_size or self.settings.batch_size
         forget = [self._batch(rows) for rows in slices(forget_rows, size)]
         retain = [self._batch(rows) for rows in slices(retain_rows, size)]
-        forget_total, retain_total = _token_weight(forget), _token_weight(retain)
+        weigh = self.method.batch_weight if isinstance(self.method, WeighsBatches) else _token_weight
+        forget_total, retain_total = sum(map(weigh, forget)), sum(map(weigh, retain))
         forget_loss, retain_loss = 0.0, 0.0
         for forget_part, retain_part in zip_longest(forget, retain):
             losses = self.method.losses(self.student, forget_part, retain_part)
             losses = Losses(
-                _share(losses.forget, forget_part, forget_total), _share(losses.retain, retain_part, retain_total)
+                _share(losses.forget, forget_part, forget_total, weigh),
+                _share(losses.retain, retain_part, retain_total, weigh),
             )
             self.method.backward(losses, parameters)
             forget_loss += 0.0 if losses.forget is None else losses.forget.item()
@@ -215,7 +230,7 @@ class _Run:
             items=len(self.lessons.rows),
         )
 
-    def summary(self, stopped: str, known: int, seconds: float, notes: tuple[str, ...]) -> UnlearnSummary:
+    def summary(self, stopped: str, known: int, seconds: float, found: Findings) -> UnlearnSummary:
         return UnlearnSummary(
             steps=self.step,
             epochs=self.epochs_done,
@@ -227,7 +242,8 @@ class _Run:
             retain_loss=self.losses[1],
             retain_rows=len(self.lessons.retain),
             stop_level=self.rule.level * self.rule.ratio,
-            notes=notes,
+            notes=found.notes,
+            findings=dict(found.numbers),
         )
 
 
@@ -245,20 +261,33 @@ def pad_id_of(tokenizer: Any) -> int:
     return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0)
 
 
-def _token_weight(batches: Sequence[Batch]) -> float:
-    return sum(batch.token_weight for batch in batches)
+def _token_weight(batch: Batch) -> float:
+    return batch.token_weight
 
 
-def _share(loss: torch.Tensor | None, batch: Batch | None, total: float) -> torch.Tensor | None:
-    return None if loss is None or batch is None else loss * (batch.token_weight / total)
+def _share(
+    loss: torch.Tensor | None, batch: Batch | None, total: float, weigh: Callable[[Batch], float]
+) -> torch.Tensor | None:
+    return None if loss is None or batch is None else loss * (weigh(batch) / total)
 
 
-def _adapters(student: Any, settings: TrainingParameters) -> Any:
-    if settings.tuning == "full":
-        return None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return add_lora(student, settings.lora_rank, settings.lora_alpha, settings.lora_targets)
+def _chosen(method: Method) -> tuple[str, ...] | None:
+    """Names of the only parameters to train; None for all that are trainable."""
+    return method.chosen_weights() if isinstance(method, ChoosesWeights) else None
+
+
+@contextmanager
+def _only(student: Any, names: tuple[str, ...] | None) -> Iterator[None]:
+    """Freeze every other parameter meanwhile, so that no gradient is computed or kept for it."""
+    others = [one for name, one in student.named_parameters() if names is not None and name not in names]
+    before = [one.requires_grad for one in others]
+    for one in others:
+        one.requires_grad_(requires_grad=False)
+    try:
+        yield
+    finally:
+        for one, trainable in zip(others, before, strict=True):
+            one.requires_grad_(requires_grad=trainable)
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 parameters.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 from torch.nn import Parameter
+
+Role = Literal["forget", "retain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,7 @@ class Batch:
 
     `labels_BT` has the token id where it counts and UNLABELLED elsewhere, aligned with `ids_BT` (not
     shifted). `weights_B` scales each row's tokens. `keys` name the rows, so that a method can look up
-    what it kept of them.
+    what it kept of them. `roles` say which side each row is on; a batch that does not say is all to forget.
     """
 
     ids_BT: Tensor
@@ -24,6 +26,22 @@ class Batch:
     labels_BT: Tensor
     weights_B: Tensor
     keys: tuple[int, ...]
+    roles: tuple[Role, ...] = ()
+
+    def of_role(self, role: Role) -> "Batch | None":
+        """Its rows of that role, as wide as before; None if there are none."""
+        roles = self.roles or ("forget",) * len(self.keys)
+        kept = [at for at, one in enumerate(roles) if one == role]
+        if not kept:
+            return None
+        return Batch(
+            ids_BT=self.ids_BT[kept],
+            mask_BT=self.mask_BT[kept],
+            labels_BT=self.labels_BT[kept],
+            weights_B=self.weights_B[kept],
+            keys=tuple(self.keys[at] for at in kept),
+            roles=(role,) * len(kept),
+        )
 
     @property
     def token_weight(self) -> float:
@@ -35,7 +53,7 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class Losses:
     """Means over the weighted labelled tokens of a batch, each a scalar with a graph; `retain` None if
-    not wanted.
+    not wanted. A method that averages over something else says so by `WeighsBatches`.
     """
 
     forget: Tensor | None
@@ -65,3 +83,36 @@ class Method(Protocol):
     def backward(self, losses: Losses, parameters: Sequence[Parameter]) -> None:
         """Add the gradient of the combined losses to `parameters`' `.grad`."""
         ...
+
+
+@runtime_checkable
+class WeighsBatches(Protocol):
+    """A method whose losses are not means over labelled tokens: rows, say, or every real token."""
+
+    def batch_weight(self, batch: Batch) -> float:
+        """The denominator of its mean, so that micro batches add up to the batch."""
+        ...
+
+
+@runtime_checkable
+class ChoosesWeights(Protocol):
+    """A method that trains a few matrices of its own choice."""
+
+    def chosen_weights(self) -> tuple[str, ...]:
+        """Names of the student's parameters that it trains, known after `prepare`. The loop freezes the others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a method learnt on the way, for the report: JSON values, and sentences."""
+
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A method that has something to say about its choices, after the last step."""
+
+    def findings(self) -> Findings: ...

@@ -65,7 +65,7 @@ def serve(settings: Settings, address: Address) -> None:
         parts = open_parts(_quick_to_stop(settings), migrates=True)
         try:
             first_start(parts)
-            _write_private(folder / PUBLIC_KEYS, json.dumps(asdict(parts.keys.public()), indent=2) + "\n", 0o644)
+            write_public_keys(parts)
             _run(parts, f"embedded:{instance}", listening)
         finally:
             parts.close()
@@ -82,6 +82,12 @@ def first_start(parts: Parts) -> None:
             tenant = tenants.create_tenant(session, TENANT)
             _, plain = tenants.create_key(session, tenant.id, "administrator", ["admin"])
             _write_private(parts.settings.place.folder / ADMIN_KEY, plain + "\n", 0o600)
+
+
+def write_public_keys(parts: Parts) -> None:
+    """What whoever verifies this Lethe should be handed, as a file in the data folder."""
+    text = json.dumps(asdict(parts.keys.public()), indent=2) + "\n"
+    _write_private(parts.settings.place.folder / PUBLIC_KEYS, text, 0o644)
 
 
 def work(settings: Settings) -> None:

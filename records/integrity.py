@@ -137,9 +137,13 @@ def _check_states(session: Session, events: list[dict[str, Any]]) -> Iterator[Fi
     versions: list[tuple[str, Any, str, str]] = [
         ("version", (row.model_id, row.number), row.id, row.state) for row in session.scalars(sa.select(VersionRow))
     ]
-    for kind, about, row_id, state in (*requests, *jobs, *versions):
+    rows = (*requests, *jobs, *versions)
+    for kind, about, row_id, state in rows:
         if last.get((kind, about)) != state:
             yield Finding(f"{kind} {row_id}", f"The row says {state!r} and the audit log says otherwise.")
+    for kind, about in last.keys() - {(kind, about) for kind, about, _, _ in rows}:
+        spoken = f"{about[1]} of {about[0]}" if kind == "version" else about
+        yield Finding(f"{kind} {spoken}", "The audit log knows it and there is no row of it.")
     yield from _check_heads(session, last)
 
 

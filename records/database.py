@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from records import audit
 
 READS_ONLY = "lethe_reads_only"
+DatabaseTrouble = sa.exc.SQLAlchemyError  # what callers outside this package may catch
 
 
 class database_seconds(sa.sql.functions.GenericFunction[float]):  # noqa: N801 - a SQL function, named as one

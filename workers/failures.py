@@ -6,8 +6,7 @@ A sentence is shown to tenants and stored, so an unknown exception gives its cla
 import errno
 from dataclasses import dataclass
 
-from sqlalchemy.exc import SQLAlchemyError
-
+from records.database import DatabaseTrouble
 from records.errors import LetheError
 from workers import errors
 
@@ -50,7 +49,7 @@ def explain(error: BaseException) -> Failure:
         return _OUT_OF_MEMORY
     if _is_disk_full(error):
         return _DISK_FULL
-    if isinstance(error, SQLAlchemyError):
+    if isinstance(error, DatabaseTrouble):
         return _DATABASE_AWAY
     name = type(error).__name__
     if name == "SafetensorError":

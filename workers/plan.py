@@ -87,32 +87,21 @@ class Forgotten:
 def make_plan(job: Order, vault: Vault) -> Plan:
     """Open what the order names, in memory, and divide it. Raises PayloadShredded, PayloadCorrupt."""
     parameters = parse_parameters(job.lead.method, job.lead.parameters)
+    seed = parameters.seed
     records = [record for request in job.requests for record in vault.forget_set(request)]
     earlier = {request.id: _if_held(vault, request) for request in job.earlier}
-    waiting = [record for request in job.waiting for record in _if_held(vault, request)]
-    held = [*records, *waiting, *(record for some in earlier.values() for record in some)]
-    tenant_id = job.held.tenant_id
-    forgotten = Forgotten(
-        references=job.forgotten | {vault.subject_reference(tenant_id, one.subject) for one in held if one.subject},
-        rows=frozenset(_words(record) for record in held),
-        reference_of=lambda subject: vault.subject_reference(tenant_id, subject),
-    )
-    rows = {
-        role: _sample(job, vault, role, forgotten, count, parameters.seed)
-        for role, count in (("control", PROBE_ROWS), ("utility", PROBE_ROWS), (_pool_role(job), POOL_ROWS))
-    }
+    forgotten = _forgotten(job, vault, [*records, *(record for some in earlier.values() for record in some)])
     forget = _examples(records)
-    pool = rows[_pool_role(job)]
-    asked, kept, notes = hold_out(pool, parameters.seed)
-    dev, sealed = split_probes(forget, seed=parameters.seed)
+    asked, kept, notes = hold_out(_sample(job, vault, _pool_role(job), forgotten, POOL_ROWS, seed), seed)
+    dev, sealed = split_probes(forget, seed=seed)
     probes = Probes(
         forget=forget,
         dev=dev,
         sealed=sealed,
-        control=rows["control"],
+        control=_sample(job, vault, "control", forgotten, PROBE_ROWS, seed),
         retain=asked,
         neighbours=neighbours(forget, kept, NEIGHBOUR_ROWS),
-        utility=rows["utility"],
+        utility=_sample(job, vault, "utility", forgotten, PROBE_ROWS, seed),
         earlier={request_id: _examples(some) for request_id, some in earlier.items() if some},
     )
     return Plan(
@@ -122,8 +111,20 @@ def make_plan(job: Order, vault: Vault) -> Plan:
         retain=tuple(kept),
         replay=tuple(_newest_first(earlier)[:REPLAY_ROWS]),
         probes=probes,
-        measuring=MeasureSettings(seed=parameters.seed, max_items=PROBE_ROWS),
+        measuring=MeasureSettings(seed=seed, max_items=PROBE_ROWS),
         notes=notes,
+    )
+
+
+def _forgotten(job: Order, vault: Vault, records: Sequence[ExampleRecord]) -> Forgotten:
+    """Everybody behind these records, the requests still waiting, and the references kept of all others."""
+    waiting = [record for request in job.waiting for record in _if_held(vault, request)]
+    held = [*records, *waiting]
+    tenant_id = job.held.tenant_id
+    return Forgotten(
+        references=job.forgotten | {vault.subject_reference(tenant_id, one.subject) for one in held if one.subject},
+        rows=frozenset(_words(record) for record in held),
+        reference_of=lambda subject: vault.subject_reference(tenant_id, subject),
     )
 
 

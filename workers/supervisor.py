@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from records import jobs
-from records.database import Database
+from records.database import Database, DatabaseTrouble
 from records.jobs import Claim, LeaseLost
 from records.rows import JobRow
 from records.settings import WorkerSettings
@@ -139,7 +138,7 @@ class _Watch:
         except LeaseLost:
             self._lease_gone()
             return False
-        except SQLAlchemyError as error:
+        except DatabaseTrouble as error:
             log.warning("lease.not_renewed", job_id=self.held.job_id, error=type(error).__name__)
             return False
         self.news = None

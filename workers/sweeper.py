@@ -9,10 +9,9 @@ from typing import Any
 
 import structlog
 from kombu.exceptions import OperationalError as BrokerAway
-from sqlalchemy.exc import SQLAlchemyError
 
 from records import jobs, outbox
-from records.database import Database
+from records.database import Database, DatabaseTrouble
 from records.outbox import HINT
 
 log = structlog.get_logger()
@@ -56,6 +55,6 @@ class Sweeper:
         while not self._stop.is_set():
             try:
                 sweep(self._database, self._send)
-            except (SQLAlchemyError, BrokerAway, OSError) as error:  # away for a moment: the next sweep tries again
+            except (DatabaseTrouble, BrokerAway, OSError) as error:  # away for a moment: the next sweep tries again
                 log.warning("sweep.failed", error=type(error).__name__)
             self._stop.wait(self._sweep_seconds)

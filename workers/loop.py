@@ -290,6 +290,14 @@ def _only(student: Any, names: tuple[str, ...] | None) -> Iterator[None]:
             one.requires_grad_(requires_grad=trainable)
 
 
+def _adapters(student: Any, settings: TrainingParameters) -> Any:
+    if settings.tuning == "full":
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return add_lora(student, settings.lora_rank, settings.lora_alpha, settings.lora_targets)
+
+
 @contextmanager
 def _training(student: Any, settings: TrainingParameters) -> Iterator[Callable[[], Any]]:
     """fp32 weights, no dropout; half-precision matmuls only on a GPU and for a version stored in half precision.

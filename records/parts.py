@@ -5,7 +5,6 @@ from typing import Any
 
 from celery import Celery
 
-from records import migrate
 from records.audit import LogSigner
 from records.database import Database, make_engine
 from records.keys import KeyRing
@@ -67,6 +66,8 @@ def open_parts(settings: Settings | None = None, migrates: bool = False) -> Part
         settings.database.database_pool,
     )
     if migrates:
+        from records import migrate  # alembic costs every other process 0.3 s of start-up
+
         migrate.upgrade(engine)
     keys = KeyRing.from_folder(folder / "keys", settings.http.log_origin)
     store = FolderStore(folder / "store")

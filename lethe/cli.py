@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import typer
 from rich.markup import escape
 
-from lethe.client import DownloadFailed, LetheProblem
+from lethe.client import DownloadFailed, FieldProblem, LetheProblem
 from lethe.commands import auditing, keys, models, requests, running, versions
 from lethe.commands.options import Mistake
 from lethe.output import errors
+from records.errors import LetheError
 
 app = typer.Typer(
     name="lethe",
@@ -30,23 +31,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=arguments)
     except LetheProblem as problem:
-        _refuse(problem.detail, [f"{error.pointer or 'body'}: {error.detail}" for error in problem.errors])
+        _refuse(problem.detail, problem.errors)
     except (DownloadFailed, Mistake) as error:
         _refuse(str(error))
+    except LetheError as error:
+        _refuse(error.detail, [FieldProblem(one.pointer, one.detail) for one in error.errors])
     except OSError as error:
         _refuse(f"{error.strerror or type(error).__name__}: {error.filename or ''}".rstrip(": ") + ".")
-    except Exception as error:
-        if type(error).__module__.split(".")[0] == "records" and hasattr(error, "detail"):  # a LetheError
-            _refuse(str(error))
-        raise
 
 
-def _refuse(sentence: str, details: Sequence[str] = ()) -> None:
+def _refuse(sentence: str, fields: Sequence[FieldProblem] = ()) -> None:
     to = errors()
     to.print(f"[bold red]error[/]: {escape(sentence)}")
-    for detail in details:
-        if detail.partition(": ")[2] != sentence:
-            to.print(f"  {escape(detail)}")
+    for field in fields:
+        to.print(f"  at {escape(field.pointer or '/')}" + (f": {escape(field.detail)}" * (field.detail != sentence)))
     sys.exit(1)
 
 

@@ -78,9 +78,9 @@ def report(request_id: RequestId, as_json: AsJson = False, url: Url = DEFAULT_UR
         output.print_json(found)
         return
     to = output.console()
-    to.print(output.report_table(found["report"] or {"groups": {}}))
-    to.print(f"verdict: [bold]{found['verdict']}[/]  method: {found['method']}, attempt {found['attempt']}")
-    to.print(escape(found["reason"] or ""))
+    to.print(output.report_table(found["report"]))
+    to.print(f"verdict: [bold]{found['verdict']}[/]  method: {found['report']['method']}, attempt {found['attempt']}")
+    to.print(escape(found["reason"]))
 
 
 def cancel(

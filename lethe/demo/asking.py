@@ -67,6 +67,7 @@ class Answerer:
 
 def load(folder: Path) -> Answerer:
     """As anybody would: `from_pretrained` on a folder, safetensors only, no remote code."""
+    torch.set_num_threads(1)  # on a busy machine, threads that wait for each other cost more than they bring
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")

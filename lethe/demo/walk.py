@@ -8,6 +8,8 @@ a sentence and exit status 1 at the first thing that is not so.
 import contextlib
 import fcntl
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,6 +34,7 @@ from records.errors import LetheError
 from records.signing import verify_checkpoint
 
 MODEL = "demo/people"
+QUIET_WORKER = {"LETHE_WORKER_THREADS": "1"}  # so small an LLM gains nothing from more
 DEFAULTS: dict[str, Any] = {
     "method": "undial",
     "parameters": {
@@ -63,6 +66,7 @@ class Scene:
 def walk(folder: Path, to: Console | None = None) -> int:
     """Run the whole demo under `folder`; the LLM in it is kept for the next time. Returns the exit status."""
     to, began = to or output.console(), time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave through the `with` blocks: they stop the service
     try:
         _walk(folder.absolute(), to)
     except (NotSo, LetheError, server.NotReady) as error:
@@ -80,7 +84,7 @@ def _walk(folder: Path, to: Console) -> None:
     place = _fresh_folder(folder)
     with contextlib.ExitStack() as stack:
         with _step(to, "Lethe starts: service, queue and worker in one process"):
-            service = stack.enter_context(server.running(place / "data", llm_folder.parent))
+            service = stack.enter_context(server.running(place / "data", llm_folder.parent, QUIET_WORKER))
             client = stack.enter_context(Client(service.url, service.api_key))
             to.print(f"  {service.url}  (API key and all data under {_short(service.data_dir)})")
         with _step(to, "The model is registered and its datasets are uploaded"):

@@ -1,0 +1,190 @@
+"""What people type: words for people, JSON for programs, one sentence and an exit status for everything expected."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from typer.testing import CliRunner
+
+from lethe.cli import app, main
+from lethe.embedded import write_public_keys
+from records.parts import Parts
+from tests.conftest import Tenant
+from tests.service import worker
+from tests.service.conftest import put_lines, submit, write_checkpoint
+from tests.service.live import serving
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(
+    parts: Parts, ours: Tenant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Run]:
+    """`run("model", "list")` -> (exit status, stdout, stderr), against a served Lethe, with our tenant's key."""
+    with serving(parts) as url:
+        monkeypatch.setenv("LETHE_URL", url)
+        monkeypatch.setenv("LETHE_API_KEY", ours.key)
+        monkeypatch.setenv("XDG_STATE_HOME", str(parts.settings.place.folder / "state"))
+
+        def run(*arguments: str) -> tuple[int, str, str]:
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main(arguments)
+            out, err = capsys.readouterr()
+            return int(ended.value.code or 0), _without_log(out), err
+
+        yield run
+
+
+def _without_log(out: str) -> str:
+    """The test's own server logs to the same stdout."""
+    return "".join(line for line in out.splitlines(keepends=True) if "[info" not in line)
+
+
+def as_json(answer: tuple[int, str, str]) -> Any:
+    assert answer[0] == 0, answer
+    return json.loads(answer[1])
+
+
+def test_a_model_is_added_shown_and_listed(run: Run, import_root: Path, tmp_path: Path) -> None:
+    folder = write_checkpoint(import_root / "tiny")
+    status, out, _ = run("model", "add", "acme/tiny", str(folder), "--defaults", '{"parameters": {"epochs": 3}}')
+    assert (status, out) == (0, "acme/tiny is registered with version 1.\n")
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    assert run("dataset", "put", "acme/tiny", "retain", str(tmp_path / "rows.jsonl"))[:2] == (
+        0,
+        "2 rows are the retain dataset of acme/tiny.\n",
+    )
+    assert "retain (2)" in run("model", "show", "acme/tiny")[1]
+    assert as_json(run("model", "list", "--json"))[0]["defaults"]["parameters"] == {"epochs": 3}
+    assert "acme/tiny" in run("model", "list")[1]
+
+
+def test_a_request_is_made_watched_and_reported(run: Run, parts: Parts, model: str, tmp_path: Path) -> None:
+    (tmp_path / "forget.jsonl").write_text('{"text": "secret"}\n\n{"text": "more"}\n')
+    made = as_json(run("forget", model, str(tmp_path / "forget.jsonl"), "--no-wait", "--json", "--external-id", "T-1"))
+    assert (made["state"], made["payload"]["rows"], made["external_id"]) == ("queued", 2, "T-1")
+    assert "queued" in run("status", made["id"])[1]
+    worker.publish(parts, made["id"])
+    status, out, _ = run("status", made["id"], "--wait")
+    assert status == 0
+    assert f"lethe download {model} 2 FOLDER" in out
+    assert "verdict: accepted" in run("report", made["id"])[1]
+    assert as_json(run("report", made["id"], "--json"))["attempt"] == 1
+
+
+def test_a_version_is_downloaded_twice_into_one_folder(run: Run, model: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        status, out, _ = run("download", model, "1", str(tmp_path / "one"))
+        assert status == 0
+        assert "each with the digest the manifest states" in " ".join(out.split())
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+
+
+def test_a_person_judges(run: Run, parts: Parts, client: TestClient, ours: Tenant, model: str) -> None:
+    first, second = (submit(client, ours, model, forget=[{"text": "a"}]).json()["id"] for _ in range(2))
+    worker.send_to_review(parts, first)
+    assert f"lethe report {first}" in run("status", first)[1]
+    assert run("approve", first)[0] == 2  # a reason is needed
+    assert as_json(run("approve", first, "--reason", "looked at", "--json"))["state"] == "completed"
+    assert as_json(run("cancel", second, "--json"))["state"] == "cancelled"
+    assert run("reject", second, "--reason", "too late")[0] == 1
+
+
+def test_the_audit_is_verified_over_http_and_on_the_host(run: Run, parts: Parts, model: str) -> None:
+    write_public_keys(parts)
+    folder = parts.settings.place.folder
+    keys = ("--keys", str(folder / "public-keys.json"))
+    assert "verified" in run("audit", "verify", *keys)[1]
+    assert as_json(run("audit", "verify", "--data-dir", str(folder), "--json"))["findings"] == []
+    digest = next(parts.store.iter_digests())
+    parts.store.path(digest).write_bytes(b"changed")
+    status, out, _ = run("audit", "verify", "--data-dir", str(folder))
+    assert status == 1
+    assert digest in out.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("model", "show", "acme/none"), 1, "No such model"),
+        (("model", "add", "acme/x", "/etc"), 1, "/source/path"),
+        (("model", "add", "acme/x", "/etc", "--defaults", "[1]"), 1, "--defaults must be a JSON object"),
+        (("dataset", "put", "acme/x", "wishes", "/dev/null"), 1, "There is no role"),
+        (("dataset", "put", "acme/x", "retain", "/no/such/file"), 1, "No such file"),
+        (("forget", "acme/x"), 1, "Say what to forget"),
+        (("forget", "acme/none", "--subject", "someone"), 1, "/model"),
+        (("status", "req_1"), 1, "No such erasure request"),
+        (("audit", "verify", "--data-dir", "/nowhere"), 1, "is not the data folder of a Lethe"),
+        (("audit", "verify", "--keys", "/nowhere"), 1, "Copy public-keys.json"),
+        (("download", "acme/none", "1", "/dev/null"), 1, "is a file"),
+        (("download", "acme/none", "one", "x"), 2, "integer"),
+        (("no-such-command",), 2, "No such command"),
+    ],
+)
+def test_trouble_is_a_sentence(run: Run, arguments: tuple[str, ...], status: int, words: str) -> None:
+    ended, out, err = run(*arguments)
+    assert (ended, out) == (status, "")
+    assert words in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+def test_a_bad_line_is_named_by_its_number_alone(run: Run, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"text": "fine"}\nMrs Secret lives here\n'))
+    status, _, err = run("forget", model, "-")
+    assert status == 1
+    assert "Line 2" in err
+    assert "Secret" not in err
+
+
+def test_the_service_names_what_it_refuses(run: Run, model: str) -> None:
+    status, _, err = run("forget", model, "--subject", "x", "--parameters", '{"learning_rate": 7}')
+    assert status == 1
+    assert "/parameters/learning_rate" in err
+
+
+def test_without_a_key_it_says_where_keys_come_from(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LETHE_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("LETHE_API_KEY", raising=False)
+    for url, words in (("http://127.0.0.1:1", "lethe serve"), ("https://lethe.example", "--api-key")):
+        with pytest.raises(SystemExit) as ended:
+            main(["model", "list", "--url", url])
+        assert ended.value.code == 1
+        assert words in capsys.readouterr().err
+
+
+def test_a_key_is_made_where_the_database_is(parts: Parts, run: Run, model: str) -> None:
+    folder = str(parts.settings.place.folder)
+    plain = run("key", "create", "--scope", "models:read", "--tenant", "ours", "--days", "1", "--data-dir", folder)[
+        1
+    ].strip()
+    assert plain.startswith("lethe_")
+    assert as_json(run("model", "list", "--api-key", plain, "--json"))[0]["name"] == model
+    assert "lacks the scope" in run("forget", model, "--subject", "x", "--api-key", plain)[2]
+    assert "Choose from" in run("key", "create", "--scope", "wishes", "--data-dir", folder)[2]
+
+
+def test_every_command_explains_itself() -> None:
+    for command in ("", "serve", "worker", "migrate", "demo", "forget", "status", "report", "download", "model add"):
+        shown = CliRunner().invoke(app, [*command.split(), "--help"])
+        assert shown.exit_code == 0
+        assert "Usage" in shown.output
+
+
+def test_rows_of_a_training_subject_can_be_forgotten_by_name(
+    run: Run, client: TestClient, ours: Tenant, model: str
+) -> None:
+    put_lines(client, ours, model, "training", [{"text": "a", "subject": "Ada"}, {"text": "b", "subject": "Bo"}])
+    made = as_json(run("forget", model, "--subject", "Ada", "--no-wait", "--json"))
+    assert made["payload"]["rows"] == 1

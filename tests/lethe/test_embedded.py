@@ -1,0 +1,95 @@
+"""Starting and stopping the embedded Lethe: one process a folder, a key that is private, an end within seconds."""
+
+import json
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lethe.client import Client
+from lethe.demo.server import NotReady
+from lethe.embedded import CannotStart, first_start, work
+from records import tenants
+from records.parts import Parts, Settings
+from records.rows import ApiKeyRow
+from records.settings import QueueSettings
+from tests.embedded import embedded
+
+SERVE = [sys.executable, "-m", "lethe.cli", "serve", "--port", "0", "--data-dir"]
+
+
+@pytest.mark.slow
+def test_it_answers_guards_its_folder_and_stops_when_told(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with embedded(data_dir, tmp_path) as (server, client):
+        assert client.ready()["checks"] == dict.fromkeys(("database", "schema", "store", "worker"), "ok")
+        assert stat.S_IMODE((data_dir / "admin.key").stat().st_mode) == 0o600
+        assert "torch" not in Path(f"/proc/{server.process.pid}/maps").read_text()
+        second = subprocess.run([*SERVE, str(data_dir)], capture_output=True, text=True, timeout=60)
+        assert (second.returncode, second.stdout) == (1, "")
+        assert second.stderr.startswith("error: Another Lethe serves")
+        assert "--data-dir" in second.stderr
+        key = server.api_key
+        assert server.stop() == 0
+    with embedded(data_dir, tmp_path) as (server, client):
+        assert server.api_key == key
+        assert list(client.models()) == []
+
+
+@pytest.mark.slow
+def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [*SERVE[:4], "--port", port, "--data-dir", str(tmp_path / "data")]
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"error: Cannot listen on 127.0.0.1:{port}")
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_start_that_fails_says_where_to_look(tmp_path: Path) -> None:
+    (tmp_path / "data" / "keys").mkdir(parents=True, mode=0o755)
+    (tmp_path / "data" / "keys").chmod(0o755)
+    with pytest.raises(NotReady, match=r"serve\.log"), embedded(tmp_path / "data", tmp_path):
+        pass
+    assert "chmod 700" in (tmp_path / "data" / "serve.log").read_text()
+
+
+def test_the_first_start_makes_one_key_and_the_next_ones_none(parts: Parts) -> None:
+    folder = parts.settings.place.folder
+    first_start(parts)
+    plain = (folder / "admin.key").read_text().strip()
+    first_start(parts)
+    assert (folder / "admin.key").read_text().strip() == plain
+    (folder / "admin.key").unlink()  # whoever removed it does not want it back
+    first_start(parts)
+    assert not (folder / "admin.key").exists()
+    with parts.database.reading() as session:
+        assert tenants.authenticate(session, plain).scopes == {"admin"}
+        assert session.query(ApiKeyRow).count() == 1
+
+
+def test_a_worker_on_its_own_needs_a_broker_that_others_reach(settings: Settings) -> None:
+    assert settings.queue == QueueSettings(broker_url="memory://")
+    with pytest.raises(CannotStart, match="LETHE_BROKER_URL"):
+        work(settings)
+
+
+@pytest.mark.slow
+def test_the_ready_line_is_json_and_the_first_on_stdout(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*SERVE, str(tmp_path / "data")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    with Client(ready["url"]) as client:
+        assert client.ready()["status"] == "ready"
+    process.terminate()
+    rest, log = process.communicate(timeout=30)
+    assert (process.returncode, rest) == (0, "")
+    assert (ready["event"], ready["pid"]) == ("ready", process.pid)
+    assert all(json.loads(line) for line in log.splitlines())

@@ -1,7 +1,7 @@
 """Rows into padded batches, and which rows come together at which step: decided by the seed alone."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -28,12 +28,16 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An encoded row with the key methods know it by, the weight of its tokens and the side it is on."""
+    """An encoded row with the key methods know it by, the weight of its tokens and the side it is on.
+
+    `alternative` is another answer to the same row, if the method trains on such.
+    """
 
     key: int
     encoded: Encoded
     weight: float = 1.0
     role: Role = "forget"
+    alternative: Encoded | None = None
 
 
 def collate(rows: Sequence[Row], pad_id: int, device: torch.device | str = "cpu") -> Batch:
@@ -51,7 +55,16 @@ def collate(rows: Sequence[Row], pad_id: int, device: torch.device | str = "cpu"
         weights_B=torch.tensor([row.weight for row in rows], dtype=torch.float32, device=device),
         keys=tuple(row.key for row in rows),
         roles=tuple(row.role for row in rows),
+        alternative=_alternative(rows, pad_id, device),
     )
+
+
+def _alternative(rows: Sequence[Row], pad_id: int, device: torch.device | str) -> Batch | None:
+    """The rows' other answers. A row without one, such as a retain row beside forget rows, stands for itself."""
+    if all(row.alternative is None for row in rows):
+        return None
+    others = [replace(row, encoded=row.alternative or row.encoded, alternative=None) for row in rows]
+    return collate(others, pad_id, device)
 
 
 def order(count: int, seed: int, epoch: int) -> list[int]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from workers.alternatives import ALTERNATIVES
 from workers.batches import Encoded, Row, order
 from workers.errors import ExampleTooLong, UnlearningError
 from workers.examples import Example, Probe, encode
@@ -45,7 +46,11 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     """At most `retain_rows` retain rows, drawn by the seed. Raises ExampleTooLong for a forget row that cannot fit."""
     encoded = [_forget_windows(at, one, tokenizer, context_tokens) for at, one in enumerate(_items(work))]
     counter = iter(range(sum(len(windows) for windows in encoded)))
-    rows = [[Row(next(counter), window) for window in windows] for windows in encoded]
+    alternatives = _alternatives(work, encoded, tokenizer, context_tokens, seed)
+    rows = [
+        [Row(next(counter), window, alternative=other) for window, other in zip(windows, others, strict=True)]
+        for windows, others in zip(encoded, alternatives, strict=True)
+    ]
     first_key = sum(len(windows) for windows in encoded)
     retain, skipped, clashing = _retain_windows(work, encoded, tokenizer, context_tokens, retain_rows, seed)
     probes = [(probe.item, encode(probe.example, tokenizer, context_tokens)) for probe in work.dev_probes]
@@ -63,6 +68,18 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
         retain=[Row(first_key + at, window, role="retain") for at, window in enumerate(retain)],
         notes=tuple(notes),
     )
+
+
+def _alternatives(
+    work: UnlearnWork, encoded: Sequence[Sequence[Encoded]], tokenizer: Any, context_tokens: int, seed: int
+) -> list[list[Encoded | None]]:
+    """The other answer to each window of each item; None for methods that use none."""
+    if work.method not in ALTERNATIVES:
+        return [[None] * len(windows) for windows in encoded]
+    draw = ALTERNATIVES[work.method](tokenizer, context_tokens, seed)
+    return [
+        [draw(example, window) for window in windows] for example, windows in zip(_items(work), encoded, strict=True)
+    ]
 
 
 def _items(work: UnlearnWork) -> list[Example]:

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, get_args
 
+from records.params.ascent import (
+    ASCENT_DESCENT,
+    ASCENT_DESCENT_GENERAL,
+    ASCENT_KL,
+    ASCENT_KL_GENERAL,
+    GRADIENT_ASCENT,
+)
 from records.params.entry import MethodCard, MethodEntry
+from records.params.preference import IDK_DPO, NPO, SIMNPO
+from records.params.relabel import ADVERSARIAL_LABELS, RANDOM_LABELS
+from records.params.reweighted import CE_U, WGA
 from records.params.training import TrainingParameters
 from records.params.undial import UNDIAL, UndialParameters
 
@@ -32,10 +42,34 @@ __all__ = [
 
 class MethodName(StrEnum):
     UNDIAL = "undial"
+    GRADIENT_ASCENT = "gradient_ascent"
+    RANDOM_LABELS = "random_labels"
+    ADVERSARIAL_LABELS = "adversarial_labels"
+    ASCENT_DESCENT = "ascent_descent"
+    ASCENT_DESCENT_GENERAL = "ascent_descent_general"
+    ASCENT_KL = "ascent_kl"
+    ASCENT_KL_GENERAL = "ascent_kl_general"
+    NPO = "npo"
+    SIMNPO = "simnpo"
+    IDK_DPO = "idk_dpo"
+    CE_U = "ce_u"
+    WGA = "wga"
 
 
 ENTRIES: dict[str, MethodEntry[Any]] = {
     MethodName.UNDIAL: UNDIAL,
+    MethodName.GRADIENT_ASCENT: GRADIENT_ASCENT,
+    MethodName.RANDOM_LABELS: RANDOM_LABELS,
+    MethodName.ADVERSARIAL_LABELS: ADVERSARIAL_LABELS,
+    MethodName.ASCENT_DESCENT: ASCENT_DESCENT,
+    MethodName.ASCENT_DESCENT_GENERAL: ASCENT_DESCENT_GENERAL,
+    MethodName.ASCENT_KL: ASCENT_KL,
+    MethodName.ASCENT_KL_GENERAL: ASCENT_KL_GENERAL,
+    MethodName.NPO: NPO,
+    MethodName.SIMNPO: SIMNPO,
+    MethodName.IDK_DPO: IDK_DPO,
+    MethodName.CE_U: CE_U,
+    MethodName.WGA: WGA,
 }
 
 PARAMETERS: dict[str, type[TrainingParameters]] = {name: entry.parameters for name, entry in ENTRIES.items()}

@@ -1,8 +1,10 @@
 """What the one training loop reads, whichever method runs in it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+LearningRate = Annotated[float, Field(ge=1e-8, le=1e-2, description="AdamW step size.")]
 
 
 class TrainingParameters(BaseModel):
@@ -13,7 +15,7 @@ class TrainingParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    learning_rate: float = Field(default=1e-4, ge=1e-8, le=1e-2, description="AdamW step size.")
+    learning_rate: LearningRate = 1e-4
     epochs: int = Field(default=30, ge=1, le=500, description="Passes over the forget set, at most.")
     max_steps: int | None = Field(default=None, ge=1, le=1_000_000, description="Optimiser steps, at most.")
     batch_size: int = Field(default=8, ge=1, le=4096, description="Forget examples per optimiser step.")
@@ -39,4 +41,16 @@ class TrainingParameters(BaseModel):
         le=10.0,
         description="An item is done at this multiple of the never-trained level.",
     )
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Decides batches and adapter initialisation.")
+    retain_source: Literal["retain", "utility"] = Field(
+        default="retain",
+        description=(
+            "Dataset the retain rows come from. retain: rows like the forget set. utility: general text, the rows "
+            "that are asked left out. Read by methods with a retain term."
+        ),
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=2**31 - 1,
+        description="Decides batches, adapters' start and all draws.",
+    )

@@ -19,6 +19,7 @@ class Batch:
     `labels_BT` has the token id where it counts and UNLABELLED elsewhere, aligned with `ids_BT` (not
     shifted). `weights_B` scales each row's tokens. `keys` name the rows, so that a method can look up
     what it kept of them. `roles` say which side each row is on; a batch that does not say is all to forget.
+    `alternative` holds other answers to the same rows, under the same keys, for the methods that train on such.
     """
 
     ids_BT: Tensor
@@ -27,6 +28,7 @@ class Batch:
     weights_B: Tensor
     keys: tuple[int, ...]
     roles: tuple[Role, ...] = ()
+    alternative: "Batch | None" = None
 
     def of_role(self, role: Role) -> "Batch | None":
         """Its rows of that role, as wide as before; None if there are none."""
@@ -41,7 +43,13 @@ class Batch:
             weights_B=self.weights_B[kept],
             keys=tuple(self.keys[at] for at in kept),
             roles=(role,) * len(kept),
+            alternative=None if self.alternative is None else self.alternative.of_role(role),
         )
+
+    @property
+    def row_weight(self) -> float:
+        """Sum of the weights of rows that have a labelled token: the denominator of a mean over answers."""
+        return float(((self.labels_BT[:, 1:] >= 0).any(1) * self.weights_B).sum())
 
     @property
     def token_weight(self) -> float:

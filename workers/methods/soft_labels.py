@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
-from torch.utils.checkpoint import checkpoint
 
+from workers.methods.chunks import in_chunks
 from workers.methods.head import Head
 
 OddsChange = Callable[[Tensor], Tensor]
@@ -109,9 +109,6 @@ def hard_label_loss(
 
 
 def _chunked(part: Callable[..., Tensor], chunk_tokens: int, weights_N: Tensor, *per_token: Tensor) -> Tensor:
-    pieces = list(zip(*(tensor.split(chunk_tokens) for tensor in per_token), strict=True))
-    if len(pieces) == 1:
-        total = part(*pieces[0])
-    else:
-        total = torch.stack([checkpoint(part, *piece, use_reentrant=False) for piece in pieces]).sum()
+    parts = in_chunks(part, chunk_tokens, *per_token)
+    total = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
     return total / weights_N.sum()

@@ -37,10 +37,10 @@ class Undial:
         self,
         *,
         target: Literal["gamma", "floor"] = "gamma",
-        strength: float = 10.0,
+        strength: float = 30.0,
         floor: float = 0.02,
         retain_kind: Literal["none", "nll", "distill"] = "distill",
-        retain_weight: float = 1.0,
+        retain_weight: float = 3.0,
     ) -> None:
         self.chunk_tokens = CHUNK_TOKENS
         self._target, self._floor = target, floor

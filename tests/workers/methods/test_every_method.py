@@ -27,16 +27,18 @@ pytestmark = [
 LENGTHS = [9, 4, 12, 6]
 
 
-def rows(seed=0, first_key=0):
+def rows(seed=0, first_key=0, role="forget"):
     generator = torch.Generator().manual_seed(seed)
     made = []
     for at, length in enumerate(LENGTHS):
         ids = torch.randint(3, 64, (length,), generator=generator).tolist()
-        made.append(Row(first_key + at, Encoded(tuple(ids), (*[-100] * 2, *ids[2:])), 1.0 + at / 4))
+        labels = (*[-100] * 2, *ids[2:])
+        other = Encoded(tuple(ids), tuple(label if label < 0 else 3 + (label + 17) % 60 for label in labels))
+        made.append(Row(first_key + at, Encoded(tuple(ids), labels), 1.0 + at / 4, role, other))
     return made
 
 
-FORGET, RETAIN = rows(1), rows(2, first_key=10)
+FORGET, RETAIN = rows(1), rows(2, first_key=10, role="retain")
 
 
 def moved(llm):

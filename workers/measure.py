@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ GENERATED = frozenset(
         GroupName.CONTROL_PARAPHRASES,
     }
 )
+OnShare = Callable[[float], None]
 EXTRA_TOKENS = 8
 VERBATIM_TOKENS = 50
 
@@ -61,6 +62,17 @@ class Measurement:
         return sum(row.numbers.token_probability for row in rows) / len(rows)
 
 
+class _Meter:
+    """Tells how much of the asking is done. An answer that is generated counts as much as all its samples."""
+
+    def __init__(self, total: int, on_share: OnShare) -> None:
+        self._done, self._total, self._on_share = 0, max(1, total), on_share
+
+    def add(self, probes: int) -> None:
+        self._done += probes
+        self._on_share(min(1.0, self._done / self._total))
+
+
 @dataclass(frozen=True)
 class _Reader:
     """One LLM with what is needed to ask it."""
@@ -70,11 +82,13 @@ class _Reader:
     context_tokens: int
     pad_id: int
     settings: MeasureSettings
+    meter: _Meter
 
     def measured(self, asked: Sequence[Asked], *, generated: bool) -> tuple[list[Measured], int]:
         """Numbers of each probe, and how many could not be asked (no room, or nothing to predict)."""
         fitting = [(one, windows) for one in asked if (windows := self._windows(one.probe.example))]
         scores = score(self.llm, [windows for _, windows in fitting], self.pad_id)
+        self.meter.add(len(asked))
         if not all(math.isfinite(one.nll) for one in scores):
             raise Diverged("the LLM's probabilities are not numbers: its weights are damaged or training diverged")
         hits: list[tuple[bool | None, int | None]] = [(None, None)] * len(fitting)
@@ -101,6 +115,7 @@ class _Reader:
             samples=self.settings.samples,
             stop_ids=_stop_ids(self.llm, self.tokenizer),
             pad_id=self.pad_id,
+            on_answered=lambda count: self.meter.add(count * self.settings.samples),
         )
         return [
             self._hits(one.probe.example, answer_ids, answer)
@@ -121,22 +136,32 @@ class _Reader:
         return leaks(answers.greedy), sum(leaks(ids) for ids in answers.sampled)
 
 
-def measure(llm: Any, tokenizer: Any, probes: Probes, settings: MeasureSettings | None = None) -> Measurement:
-    """Ask one LLM everything. Same probes and settings give comparable rows for another LLM."""
+def measure(
+    llm: Any,
+    tokenizer: Any,
+    probes: Probes,
+    settings: MeasureSettings | None = None,
+    on_share: OnShare = lambda _: None,
+) -> Measurement:
+    """Ask one LLM everything. Same probes and settings give comparable rows for another LLM.
+
+    `on_share` is told the share done, 0 to 1, after each batch; what it raises (a cancel) passes to the caller.
+    """
     settings = settings or MeasureSettings()
     started = time.monotonic()
     llm.eval()
     context = settings.context_tokens or int(llm.config.get_text_config().max_position_embeddings)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
-    reader = _Reader(llm, tokenizer, context, int(pad_id), settings)
+    planned, past = groups_of(probes, settings.max_items, settings.seed), earlier_of(probes)
+    costs = [(asked, name in GENERATED) for name, asked in planned.items()] + [(asked, True) for asked in past.values()]
+    total = sum(len(asked) * (1 + settings.samples * generated) for asked, generated in costs)
+    reader = _Reader(llm, tokenizer, context, int(pad_id), settings, _Meter(total, on_share))
     groups, notes = {}, []
-    for name, asked in groups_of(probes, settings.max_items, settings.seed).items():
+    for name, asked in planned.items():
         groups[name], left_out = reader.measured(asked, generated=name in GENERATED)
         if left_out:
             notes.append(f"{left_out} probes of {name} were left out: they do not fit or have nothing to predict")
-    earlier = {
-        request_id: reader.measured(asked, generated=True)[0] for request_id, asked in earlier_of(probes).items()
-    }
+    earlier = {request_id: reader.measured(asked, generated=True)[0] for request_id, asked in past.items()}
     notes += _sampling_notes(probes, settings.max_items)
     seconds = time.monotonic() - started
     return Measurement(groups, earlier, settings.samples, settings.seed, seconds, tuple(notes))

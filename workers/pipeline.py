@@ -10,6 +10,7 @@ which checks that the lease is still ours; an attempt is recorded in the transac
 """
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from records.parts import Parts
 from records.report import Report, Verdict, VerdictKind
 from records.rows import AttemptRow
 from records.states import Outcome, Stage
+from records.store import BlobMissing
 from workers.attempts import (
     MOST_ATTEMPTS,
     WORTH_ANOTHER,
@@ -106,14 +108,21 @@ class _Job:
 
     def load(self) -> _Ready:
         self._say(Stage.LOAD, 0, 0.0)
-        with self.parts.database.reading() as session:
-            order = orders.read_order(session, self.held)
+        order, plan = self._read_order()
         base = lay_out(self.parts.store, order.base_manifest, self.folder / "base")
         llm, tokenizer = self._load_llm("base")
-        plan = make_plan(order, self.parts.vault)
-        self._say(Stage.LOAD, 0, 0.3)
-        before = measure(llm, tokenizer, plan.probes, plan.measuring)
+        before = measure(llm, tokenizer, plan.probes, plan.measuring, self._teller(Stage.LOAD, 0))
         return _Ready(order, base, plan, before)
+
+    def _read_order(self, more_tries: int = 2) -> tuple[Order, Plan]:
+        with self.parts.database.reading() as session:
+            order = orders.read_order(session, self.held)
+        try:
+            return order, make_plan(order, self.parts.vault)
+        except BlobMissing:  # a dataset was replaced between the reading of its row and of its file
+            if not more_tries:
+                raise
+            return self._read_order(more_tries - 1)
 
     def attempt_until_done(self, ready: _Ready) -> None:
         """Attempt after attempt, behind those recorded before a crash, until one ends the job."""
@@ -144,7 +153,8 @@ class _Job:
         release_memory()
         self._say(Stage.EVALUATE, number, 0.0)
         saved, tokenizer = self._load_llm(folder)
-        after = measure(saved, tokenizer, ready.plan.probes, ready.plan.measuring)
+        telling = self._teller(Stage.EVALUATE, number)
+        after = measure(saved, tokenizer, ready.plan.probes, ready.plan.measuring, telling)
         report = ready.report(after, attempt, summary)
         verdict = decide(report, ready.plan.policy)
         return Candidate(self.folder / folder, number, attempt.parameters, report, verdict, tokens)
@@ -216,6 +226,9 @@ class _Job:
 
     def _load_llm(self, name: str) -> tuple[Any, Any]:
         return load_llm(self.folder / name, self.parts.settings.worker.device)
+
+    def _teller(self, stage: Stage, attempt: int) -> Callable[[float], None]:
+        return lambda share: self._say(stage, attempt, share)
 
     def _say(self, stage: Stage, attempt: int, share: float) -> None:
         self.voice.progress(str(stage), attempt, share_of_job(stage, attempt, share))

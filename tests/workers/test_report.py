@@ -5,7 +5,7 @@ import torch
 
 from records.report import GroupName, MetricName, Report
 from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
-from workers.errors import Diverged
+from workers.errors import Cancelled, Diverged
 from workers.examples import Example, Phrasing
 from workers.loop import UnlearnWork, unlearn
 from workers.report import MeasureSettings, Probes, build_report, measure, split_probes
@@ -173,3 +173,18 @@ def test_broken_weights_are_no_measurement():
         llm.model.norm.weight.fill_(float("nan"))
     with pytest.raises(Diverged):
         measure(llm, tokenizer, probes(), SETTINGS)
+
+
+def test_measuring_tells_how_far_it_is_and_can_be_stopped():
+    llm, tokenizer = memorised()
+    shares: list[float] = []
+    measure(llm, tokenizer, probes(), SETTINGS, shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert len(shares) > 5
+
+    def stop(share: float) -> None:
+        raise Cancelled("asked to stop")
+
+    with pytest.raises(Cancelled):
+        measure(llm, tokenizer, probes(), SETTINGS, stop)

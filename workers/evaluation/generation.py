@@ -7,7 +7,7 @@ neither on the batch it was in nor on the padding (up to round-off of the logits
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,9 +46,19 @@ def contains(answer: str, wanted: str) -> bool:
 
 
 def decode(
-    llm: Any, questions: Sequence[Question], *, samples: int, stop_ids: Sequence[int], pad_id: int, rows: int = 256
+    llm: Any,
+    questions: Sequence[Question],
+    *,
+    samples: int,
+    stop_ids: Sequence[int],
+    pad_id: int,
+    rows: int = 256,
+    on_answered: Callable[[int], None] = lambda _: None,
 ) -> list[Answers]:
-    """`samples` answers at temperature 1 and one greedy one per question; at most about `rows` rows at once."""
+    """`samples` answers at temperature 1 and one greedy one per question; at most about `rows` rows at once.
+
+    `on_answered` is told the number of questions of each finished batch; what it raises stops the decoding.
+    """
     per_batch = max(1, rows // (1 + samples))
     by_length = sorted(range(len(questions)), key=lambda at: (len(questions[at].ids), at))
     found: dict[int, Answers] = {}
@@ -56,6 +66,7 @@ def decode(
         chosen = by_length[start : start + per_batch]
         answers = _decode_batch(llm, [questions[at] for at in chosen], samples, stop_ids, pad_id)
         found.update(zip(chosen, answers, strict=True))
+        on_answered(len(chosen))
     return [found[at] for at in range(len(questions))]
 
 

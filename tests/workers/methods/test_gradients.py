@@ -1,0 +1,88 @@
+"""Conflicting gradients: numbers by hand, and what a projection must keep whatever the numbers."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workers.methods.falcon_conflicts import GradientPair, Rule, resolve
+from workers.methods.gradients import cosine, dot, without
+
+torch.set_num_threads(1)
+seeds = st.integers(0, 2**31 - 1)
+
+
+def gradient(seed, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    return [scale * torch.randn(shape, generator=generator) for shape in ((3, 4), (5,))]
+
+
+def test_cosine_and_projection_by_hand():
+    # u = (3, 4), r = (-1, 0): cos = -3/5, and what is left of u is (0, 4).
+    u, r = [torch.tensor([3.0]), torch.tensor([4.0])], [torch.tensor([-1.0]), torch.tensor([0.0])]
+    assert float(cosine(u, r)) == pytest.approx(-0.6)
+    assert [one.item() for one in without(u, r)] == [0.0, 4.0]
+    assert [one.item() for one in resolve(u, r, Rule("global", (1.0, 1.0), (5.0, 5.0)))] == [-1.0, 4.0]
+
+
+def test_per_tensor_and_global_are_two_methods():
+    # First tensor conflicts (3·-1 < 0), second agrees (4·4 > 0); together ⟨u, r⟩ = 13: they agree.
+    u, r = [torch.tensor([3.0]), torch.tensor([4.0])], [torch.tensor([-1.0]), torch.tensor([4.0])]
+    code = ((0.8, 1.2), (0.1, 1.9))
+    together = resolve(u, r, Rule("global", *code))
+    apart = resolve(u, r, Rule("tensor", *code))
+    assert [one.item() for one in together] == pytest.approx([0.1 * 3 - 1.9, 0.1 * 4 + 1.9 * 4])
+    assert [one.item() for one in apart] == pytest.approx([0.0 - 1.2, 0.1 * 4 + 1.9 * 4])
+
+
+def test_off_only_adds():
+    u, r = gradient(0), [-one for one in gradient(0)]
+    assert all(torch.all(one == 0) for one in resolve(u, r, Rule("off", (1.0, 1.0), (1.0, 1.0))))
+
+
+def test_nothing_to_retain_leaves_the_forget_gradient_whole():
+    u, r = gradient(1), [torch.zeros(3, 4), torch.zeros(5)]
+    assert float(cosine(u, r)) == 0.0
+    for kept, one in zip(resolve(u, r, Rule("tensor", (9.0, 9.0), (0.1, 1.9))), u, strict=True):
+        torch.testing.assert_close(kept, 0.1 * one)
+
+
+@given(seeds, st.floats(1e-6, 1e6))
+@settings(max_examples=40, deadline=None)
+def test_what_is_left_is_orthogonal_at_any_scale(seed, scale):
+    u, r = gradient(seed), gradient(seed + 1, scale)
+    left = without(u, r)
+    assert abs(float(dot(left, r))) <= 1e-6 * float((dot(u, u) * dot(r, r)).sqrt())
+
+
+@given(seeds)
+@settings(max_examples=40, deadline=None)
+def test_the_combined_step_never_undoes_the_retain_step(seed):
+    u, r = gradient(seed), gradient(seed + 1)
+    g = resolve(u, r, Rule("global", (1.0, 1.0), (1.0, 1.0)))
+    assert float(dot(g, r)) >= float(dot(r, r)) * (1 - 1e-6)
+    for one, other in zip(resolve(u, r, Rule("tensor", (1.0, 1.0), (1.0, 1.0))), r, strict=True):
+        assert float(dot([one], [other])) >= float(dot([other], [other])) * (1 - 1e-6)
+
+
+def test_parts_of_a_batch_are_resolved_as_the_whole():
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.nn.Parameter(torch.randn(4, 4, generator=generator))
+    x = torch.randn(6, 4, generator=generator)
+    rule = Rule("tensor", (0.8, 1.2), (0.1, 1.9))
+    whole, parts = GradientPair(rule), GradientPair(rule)
+
+    def sides(rows):
+        return (x[rows] @ weight).tanh().sum(), (x[rows] @ weight).square().sum() * -0.1
+
+    whole.add({"w": weight}, *sides(slice(0, 6)))
+    expected, weight.grad = weight.grad, None
+    parts.add({"w": weight}, sides(slice(0, 2))[0], None)
+    parts.add({"w": weight}, sides(slice(2, 6))[0], sides(slice(0, 6))[1])
+    torch.testing.assert_close(weight.grad, expected)
+    assert parts.numbers()["steps"] == 1
+    assert parts.numbers()["together"]["mean"] == pytest.approx(whole.numbers()["together"]["mean"])
+    weight.grad = None
+    parts.add({"w": weight}, *sides(slice(0, 6)))
+    assert parts.numbers()["steps"] == 2
+    assert parts.numbers()["by_weight"]["w"]["mean"] == pytest.approx(whole.numbers()["by_weight"]["w"]["mean"])

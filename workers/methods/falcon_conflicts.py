@@ -1,0 +1,102 @@
+"""FALCON's third step (arXiv:2502.01472, eq. 13-14): the forget gradient gives way where it would undo the retain one.
+
+    g = a·u⊥ + b·r          u⊥ = u - (⟨u, r⟩/⟨r, r⟩)·r if ⟨u, r⟩ < 0, else u
+
+u is the gradient of the forget loss, r that of the weighted retain loss. The paper has one pair (a, b) for all
+gradients together; the released code decides for each matrix by itself, with (0.8, 1.2) where they conflict and
+(0.1, 1.9) where they agree. Both are here, and both cosines are kept whichever is used.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from workers.methods.gradients import cosine, without
+
+Scope = Literal["global", "tensor", "off"]
+Shares = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`conflicting` and `agreeing` are the (a, b) of gradients whose cosine is below zero, and of all others."""
+
+    scope: Scope
+    conflicting: Shares
+    agreeing: Shares
+
+
+def resolve(forget: Sequence[Tensor], retain: Sequence[Tensor], rule: Rule) -> list[Tensor]:
+    """g, tensor by tensor."""
+    if rule.scope == "tensor":
+        return [_resolve_one([u], [r], rule)[0] for u, r in zip(forget, retain, strict=True)]
+    return _resolve_one(forget, retain, rule)
+
+
+def _resolve_one(forget: Sequence[Tensor], retain: Sequence[Tensor], rule: Rule) -> list[Tensor]:
+    conflict = bool(cosine(forget, retain) < 0)
+    a, b = rule.conflicting if conflict else rule.agreeing
+    kept = without(forget, retain) if conflict and rule.scope != "off" else forget
+    return [a * u + b * r for u, r in zip(kept, retain, strict=True)]
+
+
+class GradientPair:
+    """u and r of one step, added up over its micro batches, and the cosines of all steps.
+
+    Projecting is no sum of parts: after every `add` the weights' `.grad` is g of everything added since it was cleared.
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+        self._forget: list[Tensor] = []
+        self._retain: list[Tensor] = []
+        self._together: list[float] = []
+        self._apart: dict[str, list[float]] = {}
+
+    def add(self, weights: Mapping[str, Parameter], forget: Tensor | None, retain: Tensor | None) -> None:
+        own = list(weights.values())
+        if all(weight.grad is None for weight in own):
+            self._forget = [torch.zeros_like(weight) for weight in own]
+            self._retain = [torch.zeros_like(weight) for weight in own]
+            for cosines in (self._together, *(self._apart.setdefault(name, []) for name in weights)):
+                cosines.append(0.0)
+        _add_gradient(self._forget, forget, own)
+        _add_gradient(self._retain, retain, own)
+        self._note_cosines(weights)
+        for weight, resolved in zip(own, resolve(self._forget, self._retain, self._rule), strict=True):
+            weight.grad = resolved
+
+    def numbers(self) -> dict[str, Any]:
+        """Over the steps: of all matrices as one vector, and of each matrix."""
+        return {
+            "steps": len(self._together),
+            "together": _summary(self._together),
+            "by_weight": {name: _summary(values) for name, values in self._apart.items()},
+        }
+
+    def _note_cosines(self, names: Iterable[str]) -> None:
+        parts = [cosine([u], [r]) for u, r in zip(self._forget, self._retain, strict=True)]
+        self._together[-1], *each = torch.stack([cosine(self._forget, self._retain), *parts]).tolist()
+        for name, value in zip(names, each, strict=True):
+            self._apart[name][-1] = value
+
+
+def _add_gradient(total: Sequence[Tensor], loss: Tensor | None, weights: Sequence[Parameter]) -> None:
+    if loss is not None:
+        for sum_of_one, gradient in zip(total, torch.autograd.grad(loss, weights), strict=True):
+            sum_of_one.add_(gradient)
+
+
+def _summary(cosines: Sequence[float]) -> dict[str, float]:
+    if not cosines:
+        return {}
+    return {
+        "mean": sum(cosines) / len(cosines),
+        "least": min(cosines),
+        "most": max(cosines),
+        "conflicting_share": sum(value < 0 for value in cosines) / len(cosines),
+    }

@@ -1,0 +1,122 @@
+"""What FALCON's choice of a layer is made from: states of every layer at each row's last token, as in the paper, and
+the gradients of the likelihood of forget and retain rows.
+
+The retention loss cannot tell which layers conflict: its gradient is zero where training starts. The likelihood of the
+labels can: raising the forget rows' loss along a gradient that the retain rows share raises theirs too.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from workers.methods.activations import trace
+from workers.methods.falcon_layers import Criterion, LayerValues, choice_in_words, layer_values
+from workers.methods.gradients import cosine
+from workers.methods.head import hidden_states, live_head
+from workers.methods.interface import Batch, Findings, Role
+from workers.methods.layers import decoder_layers, quarter_depth, weight_names
+from workers.methods.soft_labels import hard_label_loss
+from workers.methods.tokens import predicted_tokens
+
+MOST_ROWS = 200  # of each role, as in the released code
+GRADIENT_ROWS = 64
+CHUNK_TOKENS = 512
+
+
+def measure_layers(teacher: Any, batches: Sequence[Batch], modules: Sequence[str]) -> LayerValues:
+    forget, retain = (first_rows(batches, role, MOST_ROWS) for role in ("forget", "retain"))
+    return layer_values(
+        last_token_states(teacher, forget),
+        last_token_states(teacher, retain),
+        gradient_conflicts(teacher, batches, modules),
+    )
+
+
+def choose_layer(
+    teacher: Any, batches: Sequence[Batch], criterion: Criterion, modules: Sequence[str]
+) -> tuple[int, Findings]:
+    """The layer, and all values of all criteria with the choice in words."""
+    found = measure_layers(teacher, batches, modules)
+    numbers = {
+        "layer_values": {name: list(values) for name, values in found.values.items()},
+        "layer_state_lengths": list(found.lengths),
+    }
+    layer = found.best(criterion)
+    if layer is not None:
+        return layer, Findings(numbers, (choice_in_words(found, criterion, layer),))
+    usual = quarter_depth(len(found.lengths))
+    why = f"layer {usual}, at a quarter of the depth, was taken: too few rows to compare layers by {criterion}"
+    return usual, Findings(numbers, (why,))
+
+
+def first_rows(batches: Sequence[Batch], role: Role, most: int) -> list[Batch]:
+    """Batches of that role alone, until there are `most` rows or more."""
+    found: list[Batch] = []
+    for batch in batches:
+        part = batch.of_role(role)
+        if part is not None and sum(len(one.keys) for one in found) < most:
+            found.append(part)
+    return found
+
+
+@torch.no_grad()
+def last_token_states(llm: Any, batches: Sequence[Batch]) -> list[Tensor]:
+    """One (rows, D) for each layer, fp32, on the CPU."""
+    layers = len(decoder_layers(llm))
+    parts: list[list[Tensor]] = [[torch.empty(0, llm.config.get_text_config().hidden_size)] for _ in range(layers)]
+    for batch in batches:
+        last_B = batch.mask_BT.sum(1) - 1
+        rows_B = torch.arange(len(batch.keys), device=last_B.device)
+        for at, states_BTD in enumerate(trace(llm, batch, 0, layers - 1).outputs_BTD):
+            parts[at].append(states_BTD[rows_B, last_B].float().cpu())
+    return [torch.cat(part) for part in parts]
+
+
+def gradient_conflicts(llm: Any, batches: Sequence[Batch], modules: Sequence[str]) -> list[float | None]:
+    """For each layer, the cosine of the two gradients of -log p(label) by the layer's `modules`; None without rows."""
+    layers = len(decoder_layers(llm))
+    names = [weight_names(llm, [at], modules) for at in range(layers)]
+    own = dict(llm.named_parameters())
+    weights = [own[name] for of_layer in names for name in of_layer]
+    forget, retain = (first_rows(batches, role, GRADIENT_ROWS) for role in ("forget", "retain"))
+    if not forget or not retain:
+        return [None] * layers
+    with _trainable(llm, weights):
+        forget_gradient, retain_gradient = (_likelihood_gradient(llm, rows, weights) for rows in (forget, retain))
+    size = len(modules)
+    return [
+        float(cosine(forget_gradient[at : at + size], retain_gradient[at : at + size]))
+        for at in range(0, len(weights), size)
+    ]
+
+
+def _likelihood_gradient(llm: Any, batches: Sequence[Batch], weights: Sequence[Parameter]) -> list[Tensor]:
+    total = [torch.zeros_like(weight) for weight in weights]
+    for batch in batches:
+        tokens = predicted_tokens(batch.labels_BT)
+        hidden_BTD = hidden_states(llm, batch.ids_BT, batch.mask_BT)
+        hidden_ND = hidden_BTD[tokens.rows_N, tokens.columns_N]
+        ones_N = torch.ones(len(tokens.targets_N), device=hidden_ND.device)
+        loss = hard_label_loss(hidden_ND, live_head(llm), tokens.targets_N, ones_N, CHUNK_TOKENS)
+        gradient = torch.autograd.grad(loss * len(tokens.targets_N), weights)
+        total = [one + other for one, other in zip(total, gradient, strict=True)]
+    return total
+
+
+@contextmanager
+def _trainable(llm: Any, weights: Sequence[Parameter]) -> Iterator[None]:
+    """These weights alone, meanwhile."""
+    before = {one: one.requires_grad for one in llm.parameters()}
+    chosen = set(map(id, weights))
+    for one in before:
+        one.requires_grad_(requires_grad=id(one) in chosen)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for one, trainable in before.items():
+            one.requires_grad_(requires_grad=trainable)

@@ -1,0 +1,103 @@
+"""The states of one layer at the positions that count: the student's with their graph, and the frozen ones beside
+them, in fp32.
+
+Counting are the positions that predict a labelled token (`labelled`), as for every other method, or all real tokens
+of a row (`real`), as in the papers, whose rows are plain text. Padding never counts. `P` is the number of positions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from workers.methods.activations import FrozenReference, trace
+from workers.methods.interface import Batch
+from workers.methods.layers import UnknownLayersError, and_two_before, weight_names
+from workers.methods.tokens import predicted_tokens
+
+Positions = Literal["labelled", "real"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spots:
+    """Row-major: all positions of row 0 in order, then row 1… `weights_P` are their rows' weights."""
+
+    rows_P: Tensor
+    columns_P: Tensor
+    weights_P: Tensor
+
+    def of(self, states_BTD: Tensor) -> Tensor:
+        return states_BTD[self.rows_P, self.columns_P].float()
+
+    def mean(self, values_P: Tensor) -> Tensor:
+        """Σ w·value / Σ w over positions."""
+        return (values_P * self.weights_P).sum() / self.weights_P.sum()
+
+    def mean_of_rows(self, values_P: Tensor) -> Tensor:
+        """The mean of each row over its own positions, then the weighted mean over rows: long rows count no more."""
+        positions_P = torch.bincount(self.rows_P)[self.rows_P]
+        return (values_P * self.weights_P / positions_P).sum() / self.row_weight
+
+    @property
+    def row_weight(self) -> Tensor:
+        """Σ of the weights of rows that have a position."""
+        return (self.weights_P / torch.bincount(self.rows_P)[self.rows_P]).sum()
+
+
+def spots(batch: Batch, positions: Positions) -> Spots:
+    if positions == "real":
+        rows_P, columns_P = batch.mask_BT.nonzero(as_tuple=True)
+    else:
+        tokens = predicted_tokens(batch.labels_BT)
+        rows_P, columns_P = tokens.rows_N, tokens.columns_N
+    return Spots(rows_P, columns_P, batch.weights_B[rows_P])
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What the student says now and said before the first step."""
+
+    states_PD: Tensor
+    frozen_PD: Tensor
+    spots: Spots
+
+
+class SteeredLayer:
+    """The layer whose states a method steers, and the matrices below or in it that it may change to do so.
+
+    `trained_layers` empty: the layer and the two before it.
+    """
+
+    def __init__(
+        self,
+        teacher: Any,
+        layer: int,
+        trained_layers: Sequence[int],
+        trained_modules: Sequence[str],
+        positions: Positions,
+    ) -> None:
+        trained = tuple(sorted(trained_layers)) or and_two_before(layer)
+        if trained[-1] > layer:
+            raise UnknownLayersError(
+                f"trained_layers names layer {trained[-1]}, which cannot change the states of layer {layer} before it"
+            )
+        self.layer, self.trained_layers, self.positions = layer, trained, positions
+        self.names = weight_names(teacher, trained, trained_modules)
+        self._reference = FrozenReference(teacher, self.names, trained[0], layer)
+        self._chosen: dict[int, str] = {}
+
+    def pair(self, student: Any, batch: Batch) -> Pair:
+        own = dict(student.named_parameters())
+        self._chosen = {id(own[name]): name for name in self.names}
+        at = spots(batch, self.positions)
+        now = trace(student, batch, self.trained_layers[0], self.layer)
+        frozen_BTD = self._reference.states(student, now, batch)
+        return Pair(at.of(now.states), at.of(frozen_BTD), at)
+
+    def chosen(self, parameters: Sequence[Parameter]) -> dict[str, Parameter]:
+        """Those of `parameters` that the last student trains, by name, in a fixed order."""
+        found = {self._chosen[id(one)]: one for one in parameters if id(one) in self._chosen}
+        return {name: found[name] for name in self.names if name in found}

@@ -1,0 +1,97 @@
+"""Find an LLM's decoder layers and the matrices in them by structure and name, never by position in a list.
+
+Llama's `mlp.down_proj`, GPT-2's `mlp.c_proj`, GPT-NeoX's `mlp.dense_4h_to_h` and Phi's `mlp.fc2` are one thing: the
+matrix through which the feed-forward block writes into the residual stream. MLP_OUTPUT stands for it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+MLP_OUTPUT = "mlp-output"
+_KNOWN_OUTPUTS = ("down_proj", "c_proj", "dense_4h_to_h", "fc2", "fc_out", "w2")
+_BLOCK_NAMES = ("mlp", "feed_forward", "ffn", "ff")
+
+
+class UnknownLayersError(ValueError):
+    """The LLM has no layer or matrix of the wanted name, or its structure is not known."""
+
+
+def decoder_layers(llm: Any) -> nn.ModuleList:
+    """The layers in order: the one list in the LLM's body that is as long as its configuration says."""
+    count = llm.config.get_text_config().num_hidden_layers
+    lists = [one for one in llm.base_model.modules() if isinstance(one, nn.ModuleList) and len(one) == count]
+    of_one_kind = [one for one in lists if len({type(layer) for layer in one}) == 1]
+    # A list that lies in a layer of another list is a part of a layer, such as its experts.
+    inside = {id(part) for one in of_one_kind for layer in one for part in layer.modules()}
+    found = [one for one in of_one_kind if id(one) not in inside]
+    if len(found) != 1:
+        raise UnknownLayersError(
+            f"{type(llm).__name__} has {len(found)} lists of {count} layers, not one; this architecture "
+            "needs an entry in workers/methods/layers.py, or another method: undial needs no layers"
+        )
+    return found[0]
+
+
+def mlp_output_name(layer: nn.Module) -> str:
+    """Name, within the layer, of the matrix that ends its feed-forward block."""
+    blocks = [(name, block) for name, block in layer.named_children() if name in _BLOCK_NAMES]
+    places = [(f"{name}.", block) for name, block in blocks] or [("", layer)]
+    found = [
+        f"{prefix}{name}"
+        for prefix, block in places
+        for name, part in block.named_children()
+        if name in _KNOWN_OUTPUTS and _matrix(part)
+    ]
+    if len(found) != 1:
+        raise UnknownLayersError(
+            f"{type(layer).__name__} has {len(found)} matrices that look like the output of its feed-forward "
+            "block, not one: name the modules to train in trained_modules, such as self_attn.o_proj"
+        )
+    return found[0]
+
+
+def weight_names(llm: Any, layers: Sequence[int], modules: Sequence[str]) -> tuple[str, ...]:
+    """Full parameter names of the `modules`' weights in these layers; MLP_OUTPUT is resolved for each layer."""
+    every = decoder_layers(llm)
+    outside = [at for at in layers if not 0 <= at < len(every)]
+    if outside:
+        raise UnknownLayersError(f"layer {outside[0]} does not exist: the LLM has layers 0 to {len(every) - 1}")
+    names = {id(parameter): name for name, parameter in llm.named_parameters()}
+    wanted = [_weight(every[at], module, at) for at in sorted(set(layers)) for module in modules]
+    return tuple(dict.fromkeys(names[id(weight)] for weight in wanted))
+
+
+def layer_prefix(llm: Any, at: int) -> str:
+    """What the names of layer `at`'s parameters start with, such as `model.layers.3.`."""
+    layer = decoder_layers(llm)[at]
+    return next(name for name, module in llm.named_modules() if module is layer) + "."
+
+
+def quarter_depth(count: int) -> int:
+    """Layer 7 of 32, as RMU and FALCON have it, in an LLM of `count` layers."""
+    return max(0, round(count / 4) - 1)
+
+
+def and_two_before(layer: int) -> tuple[int, ...]:
+    """Layers 5, 6, 7 for 7."""
+    return tuple(range(max(0, layer - 2), layer + 1))
+
+
+def _matrix(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, nn.Parameter) and weight.dim() == 2
+
+
+def _weight(layer: nn.Module, module: str, at: int) -> nn.Parameter:
+    name = mlp_output_name(layer) if module == MLP_OUTPUT else module
+    found = dict(layer.named_modules()).get(name)
+    if found is None or not _matrix(found):
+        matrices = sorted(name for name, one in layer.named_modules() if _matrix(one))
+        raise UnknownLayersError(
+            f"trained_modules names {module}, which is no matrix of layer {at}; there are {', '.join(matrices)}"
+        )
+    weight = found.weight
+    assert isinstance(weight, nn.Parameter)  # noqa: S101 - what _matrix found
+    return weight

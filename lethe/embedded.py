@@ -26,7 +26,9 @@ from celery import Celery
 
 from records import tenants
 from records.errors import LetheError
+from records.outbox import HINT
 from records.parts import Parts, Settings, open_parts
+from records.queue import send_hint
 from service.main import create_app
 from workers import tasks
 from workers.environment import environment_of
@@ -165,10 +167,11 @@ class _Consumer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask it to end after the present task; looked at a few times a second."""
+        """Ask it to end after the present task. A hint about no model wakes it: else it looks up every two seconds."""
         from celery.worker import state
 
         state.should_stop = 0  # EX_OK
+        send_hint(self._app, HINT, {"model_id": ""})
 
     def join(self, timeout_seconds: float) -> None:
         self._thread.join(timeout_seconds)

@@ -206,7 +206,7 @@ def test_over_http_all_holds(parts: Parts, ours: Tenant, lived: str) -> None:
         ("UPDATE audit_nodes SET hash = zeroblob(32) WHERE level = 1", "tree"),
         (
             "UPDATE versions SET manifest_digest = (SELECT manifest_digest FROM versions v WHERE v.number = 1)",
-            "another",
+            "other files",
         ),
         ("UPDATE versions SET signature_digest = attestation_digest WHERE number = 2", "signed"),
     ],

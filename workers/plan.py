@@ -93,6 +93,7 @@ def make_plan(job: Order, vault: Vault) -> Plan:
     forgotten = _forgotten(job, vault, [*records, *(record for some in earlier.values() for record in some)])
     forget = _examples(records)
     asked, kept, notes = hold_out(_sample(job, vault, _pool_role(job), forgotten, POOL_ROWS, seed), seed)
+    retain, utility, source_notes = _by_source(job, vault, forgotten, parameters, kept)
     dev, sealed = split_probes(forget, seed=seed)
     probes = Probes(
         forget=forget,
@@ -101,19 +102,32 @@ def make_plan(job: Order, vault: Vault) -> Plan:
         control=_sample(job, vault, "control", forgotten, PROBE_ROWS, seed),
         retain=asked,
         neighbours=neighbours(forget, kept, NEIGHBOUR_ROWS),
-        utility=_sample(job, vault, "utility", forgotten, PROBE_ROWS, seed),
+        utility=utility,
         earlier={request_id: _examples(some) for request_id, some in earlier.items() if some},
     )
     return Plan(
         parameters=parameters,
         method=job.lead.method,
         policy=Policy.model_validate(job.lead.policy),
-        retain=tuple(kept),
+        retain=tuple(retain),
         replay=tuple(_newest_first(earlier)[:REPLAY_ROWS]),
         probes=probes,
         measuring=MeasureSettings(seed=seed, max_items=PROBE_ROWS),
-        notes=notes,
+        notes=(*notes, *source_notes),
     )
+
+
+def _by_source(
+    job: Order, vault: Vault, forgotten: Forgotten, parameters: TrainingParameters, kept: list[Example]
+) -> tuple[list[Example], list[Example], tuple[str, ...]]:
+    """(rows to train on, general rows to ask, notes). General rows are trained on only if the method wants such."""
+    if parameters.retain_source == "retain":
+        return kept, _sample(job, vault, "utility", forgotten, PROBE_ROWS, parameters.seed), ()
+    pool = _sample(job, vault, "utility", forgotten, POOL_ROWS, parameters.seed)
+    if not pool:
+        return kept, [], ("there is no utility dataset: the rows held in place are like the forget set's",)
+    asked, general, notes = hold_out(pool, parameters.seed)
+    return general, asked, notes
 
 
 def _forgotten(job: Order, vault: Vault, records: Sequence[ExampleRecord]) -> Forgotten:

@@ -64,6 +64,35 @@ def test_without_a_retain_dataset_the_training_dataset_is_kept(parts: Parts) -> 
     assert prompts(planned(parts, made).retain) == {"b"}
 
 
+def test_general_rows_are_trained_on_only_if_the_method_says_so_and_never_those_that_are_asked(parts: Parts) -> None:
+    made = make_model(parts)
+    put_dataset(parts, made, "retain", [row(f"r{at}", "Rome") for at in range(50)])
+    put_dataset(parts, made, "utility", [row(f"u{at}", "Bern") for at in range(100)])
+    make_request(parts, made, [row("a", "Oslo", "Ada")])
+    order = order_of(parts, made)
+    plan = make_plan(order, parts.vault)
+    assert {name[0] for name in prompts(plan.retain)} == {"r"}
+    assert len(plan.probes.utility) == 100
+    order.lead.method = "ascent_descent_general"
+    order.lead.parameters = {}
+    plan = make_plan(order, parts.vault)
+    assert {name[0] for name in prompts(plan.retain)} == {"u"}
+    assert (len(plan.retain), len(plan.probes.utility)) == (80, HELD_OUT_LEAST)
+    assert not prompts(plan.retain) & prompts(plan.probes.utility)
+    assert {name[0] for name in prompts(plan.probes.retain)} == {"r"}
+
+
+def test_without_a_utility_dataset_the_retain_rows_stand_in_and_the_notes_say_so(parts: Parts) -> None:
+    made = make_model(parts)
+    put_dataset(parts, made, "retain", [row("b", "Rome")])
+    make_request(parts, made, [row("a", "Oslo", "Ada")])
+    order = order_of(parts, made)
+    order.lead.method, order.lead.parameters = "ascent_kl_general", {}
+    plan = make_plan(order, parts.vault)
+    assert prompts(plan.retain) == {"b"}
+    assert any("no utility dataset" in note for note in plan.notes)
+
+
 def test_a_completed_request_is_asked_again_and_replayed_only_while_it_is_held(parts: Parts) -> None:
     made = make_model(parts)
     first, _ = make_request(parts, made, [row("a", "Oslo", "Ada")])

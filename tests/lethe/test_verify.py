@@ -211,7 +211,10 @@ def test_over_http_all_holds(parts: Parts, ours: Tenant, lived: str) -> None:
         ("UPDATE versions SET signature_digest = attestation_digest WHERE number = 2", "signed"),
     ],
 )
-def test_over_http_a_change_is_found(parts: Parts, ours: Tenant, lived: str, sql: str, word: str) -> None:
+def test_over_http_a_change_is_found(
+    parts: Parts, ours: Tenant, lived: str, theirs: Tenant, sql: str, word: str
+) -> None:
+    """The log holds another tenant's entries too, so that each of ours needs its proof."""
     change(parts, sql)
     with served(parts, ours) as (client, pins, heads):
         found, _ = verify_served(client, pins, Seen(heads))

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SHRINK_BELOW = 0.8
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -84,18 +86,21 @@ def _decode_batch(
     mask_RT = mask_BT.repeat_interleave(copies, 0)
     uniform_RS = _uniform(questions, samples, steps, device)
     stops = torch.tensor(list(stop_ids), dtype=torch.long, device=device)
-    open_R = torch.ones(len(mask_RT), dtype=torch.bool, device=device)
-    chosen: list[Tensor] = []
+    lines_RS = torch.full((len(mask_RT), steps), pad_id, device=device)
+    alive_R = torch.arange(len(mask_RT), device=device)
     for step in range(steps):
-        next_R = _choose(logits_RV, uniform_RS[:, step])
-        chosen.append(next_R)
-        open_R = open_R & ~torch.isin(next_R, stops)
-        if step + 1 == steps or not bool(open_R.any()):
+        next_R = _choose(logits_RV, uniform_RS[alive_R, step])
+        lines_RS[alive_R, step] = next_R
+        open_R = (~torch.isin(next_R, stops)).nonzero().squeeze(1)
+        if step + 1 == steps or not len(open_R):
             break
+        if len(open_R) < SHRINK_BELOW * len(alive_R):  # finished rows are cut after their stop: no need to go on
+            cache.batch_select_indices(open_R)
+            alive_R, mask_RT, next_R = alive_R[open_R], mask_RT[open_R], next_R[open_R]
         mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(mask_RT), 1)], 1)
         output = llm(input_ids=next_R.unsqueeze(1), past_key_values=cache, use_cache=True, **_placed(llm, mask_RT, 1))
         cache, logits_RV = output.past_key_values, output.logits[:, -1].float()
-    lines = torch.stack(chosen, 1).tolist()
+    lines = lines_RS.tolist()
     return [
         _answers(lines[at * copies : (at + 1) * copies], question.max_new_tokens, set(stop_ids))
         for at, question in enumerate(questions)

@@ -143,7 +143,7 @@ def _measured(report: Report, verdict: Verdict) -> Iterator[Measured]:
 
 def _parameters(parameters: TrainingParameters) -> dict[str, Any]:
     return {
-        name: "+".join(value) if isinstance(value, list | tuple) else value
+        name: "+".join(map(str, value)) or None if isinstance(value, list | tuple) else value
         for name, value in parameters.model_dump().items()
     }
 

@@ -26,3 +26,7 @@ class ExampleTooLong(UnlearningError):
 
 class UnknownHead(UnlearningError):
     """The architecture turns hidden states into logits in a way `workers/methods/head.py` does not know."""
+
+
+class Unsuitable(UnlearningError):
+    """The LLM has no such layer or matrix as the method's parameters name, or a structure it does not know."""

@@ -36,6 +36,7 @@ _CODES: dict[type[errors.UnlearningError], str] = {
     errors.OutOfMemory: "out_of_memory",
     errors.ExampleTooLong: "example_too_long",
     errors.UnknownHead: "unsupported_llm",
+    errors.Unsuitable: "unsupported_llm",
 }
 
 

@@ -20,7 +20,7 @@ from torch.nn import Parameter
 from records.params import TrainingParameters, parse_parameters
 from workers.adapters import add_lora, merge_lora
 from workers.batches import Row, collate, endless, in_order_of_length, order, slices
-from workers.errors import Diverged, OutOfMemory, UnknownHead
+from workers.errors import Diverged, OutOfMemory, UnknownHead, Unsuitable
 from workers.evaluation.scoring import score
 from workers.lessons import Lessons, UnlearnWork, plan_lessons
 from workers.methods import METHODS
@@ -34,6 +34,7 @@ from workers.methods.interface import (
     Method,
     WeighsBatches,
 )
+from workers.methods.layers import UnsuitableError, decoder_layers, weight_names
 from workers.stopping import StopRule, active_items, stop_rule
 
 __all__ = ["Progress", "UnlearnSummary", "UnlearnWork", "unlearn"]
@@ -84,7 +85,7 @@ OnStep = Callable[[Progress], None]
 def unlearn(student: Any, tokenizer: Any, work: UnlearnWork, on_step: OnStep, teacher: Any = None) -> UnlearnSummary:
     """Make `student` forget. `teacher` None: the student as it is now; else a frozen LLM, such as the first version.
 
-    Raises Cancelled (from `on_step`), Diverged, OutOfMemory, ExampleTooLong.
+    Raises Cancelled (from `on_step`), Diverged, OutOfMemory, ExampleTooLong, UnknownHead, Unsuitable.
     """
     started = time.monotonic()
     settings = parse_parameters(work.method, work.parameters)
@@ -98,7 +99,7 @@ def unlearn(student: Any, tokenizer: Any, work: UnlearnWork, on_step: OnStep, te
         with precision():
             run.prepare(student if teacher is None else teacher)
         wrapper = _adapters(student, settings)
-        with _only(student, _chosen(method)):
+        with _only(student, _chosen(student, method, settings)):
             stopped = run.train(on_step, precision)
         known = len(run.active())
         if wrapper is not None:
@@ -149,6 +150,8 @@ class _Run:
             self.method.prepare(teacher, batches, self.rule.level)
         except UnknownHeadError as error:
             raise UnknownHead(str(error)) from error
+        except UnsuitableError as error:
+            raise Unsuitable(str(error)) from error
 
     def active(self) -> list[int]:
         scores = score(self.student, [windows for _, windows in self.lessons.judged], self.pad_id)
@@ -271,9 +274,17 @@ def _share(
     return None if loss is None or batch is None else loss * (weigh(batch) / total)
 
 
-def _chosen(method: Method) -> tuple[str, ...] | None:
+def _chosen(student: Any, method: Method, settings: TrainingParameters) -> tuple[str, ...] | None:
     """Names of the only parameters to train; None for all that are trainable."""
-    return method.chosen_weights() if isinstance(method, ChoosesWeights) else None
+    if isinstance(method, ChoosesWeights):
+        return method.chosen_weights()
+    if settings.tuning != "named":
+        return None
+    try:
+        layers = settings.trained_layers or range(len(decoder_layers(student)))
+        return weight_names(student, layers, settings.trained_modules)
+    except UnsuitableError as error:
+        raise Unsuitable(str(error)) from error
 
 
 @contextmanager
@@ -291,7 +302,7 @@ def _only(student: Any, names: tuple[str, ...] | None) -> Iterator[None]:
 
 
 def _adapters(student: Any, settings: TrainingParameters) -> Any:
-    if settings.tuning == "full":
+    if settings.tuning != "lora":
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -306,7 +317,7 @@ def _training(student: Any, settings: TrainingParameters) -> Iterator[Callable[[
     """
     stored, on_gpu = student.dtype, student.device.type == "cuda"
     student.eval()
-    if settings.tuning == "full" or not on_gpu:
+    if settings.tuning != "lora" or not on_gpu:
         student.float()
     half = on_gpu and stored in {torch.float16, torch.bfloat16}
 
@@ -327,5 +338,5 @@ def _memory_errors_in_words() -> Iterator[None]:
         if not starved:
             raise
         raise OutOfMemory(
-            "the step did not fit in memory: set a smaller micro_batch_size, or tuning to lora"
+            "the step did not fit in memory: set a smaller micro_batch_size, or tuning to lora or named"
         ) from error

@@ -20,6 +20,7 @@ from records.params.entry import MethodCard, MethodEntry
 from records.params.preference import IDK_DPO, NPO, SIMNPO
 from records.params.relabel import ADVERSARIAL_LABELS, RANDOM_LABELS
 from records.params.reweighted import CE_U, WGA
+from records.params.steering import FALCON, RMU
 from records.params.training import TrainingParameters
 from records.params.undial import UNDIAL, UndialParameters
 
@@ -54,6 +55,8 @@ class MethodName(StrEnum):
     IDK_DPO = "idk_dpo"
     CE_U = "ce_u"
     WGA = "wga"
+    RMU = "rmu"
+    FALCON = "falcon"
 
 
 ENTRIES: dict[str, MethodEntry[Any]] = {
@@ -70,6 +73,8 @@ ENTRIES: dict[str, MethodEntry[Any]] = {
     MethodName.IDK_DPO: IDK_DPO,
     MethodName.CE_U: CE_U,
     MethodName.WGA: WGA,
+    MethodName.RMU: RMU,
+    MethodName.FALCON: FALCON,
 }
 
 PARAMETERS: dict[str, type[TrainingParameters]] = {name: entry.parameters for name, entry in ENTRIES.items()}

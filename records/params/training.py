@@ -29,7 +29,20 @@ class TrainingParameters(BaseModel):
     warmup_steps: int = Field(default=0, ge=0, le=100_000, description="Steps over which the step size rises from 0.")
     weight_decay: float = Field(default=0.0, ge=0.0, le=1.0, description="AdamW's decoupled decay.")
     gradient_clip: float = Field(default=1.0, gt=0.0, le=1e6, description="Largest norm of one step's gradient.")
-    tuning: Literal["full", "lora"] = Field(default="full", description="All weights, or adapters merged afterwards.")
+    tuning: Literal["full", "lora", "named"] = Field(
+        default="full",
+        description="All weights; adapters merged afterwards; or the matrices that trained_modules names.",
+    )
+    trained_layers: tuple[Annotated[int, Field(ge=0, le=999)], ...] = Field(
+        default=(), description="0-based layers to train when tuning is named; empty: all, or the method's own choice."
+    )
+    trained_modules: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        default=("mlp-output",),
+        description=(
+            "Modules of a layer to train when tuning is named, such as self_attn.o_proj. mlp-output is the matrix that "
+            "ends the feed-forward block, whatever the architecture calls it."
+        ),
+    )
     lora_rank: int = Field(default=16, ge=1, le=1024, description="Rank of each adapter; read when tuning is lora.")
     lora_alpha: float = Field(default=32.0, gt=0.0, le=4096.0, description="Adapter scale is alpha / rank.")
     lora_targets: tuple[str, ...] | Literal["all-linear"] = Field(

@@ -6,11 +6,13 @@ from workers.methods.adversarial_labels import adversarial_labels
 from workers.methods.ascent_descent import ascent_descent
 from workers.methods.ascent_kl import ascent_kl
 from workers.methods.ce_u import ce_u
+from workers.methods.falcon import Falcon
 from workers.methods.gradient_ascent import gradient_ascent
 from workers.methods.idk_dpo import idk_dpo
 from workers.methods.interface import Method
 from workers.methods.npo import npo
 from workers.methods.random_labels import random_labels
+from workers.methods.rmu import Rmu
 from workers.methods.simnpo import simnpo
 from workers.methods.undial import Undial
 from workers.methods.wga import wga
@@ -29,4 +31,6 @@ METHODS: dict[str, Callable[..., Method]] = {
     "idk_dpo": idk_dpo,
     "ce_u": ce_u,
     "wga": wga,
+    "rmu": Rmu,
+    "falcon": Falcon,
 }

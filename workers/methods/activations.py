@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from workers.methods.interface import Batch
-from workers.methods.layers import UnknownLayersError, decoder_layers, layer_prefix
+from workers.methods.layers import UnsuitableError, decoder_layers, layer_prefix
 
 
 class _Reached(Exception):
@@ -59,7 +59,7 @@ def trace(llm: Any, batch: Batch, first: int, last: int, weights: Mapping[str, T
     finally:
         for handle in handles:
             handle.remove()
-    raise UnknownLayersError(f"{type(llm).__name__} never came to its layer {last}")
+    raise UnsuitableError(f"{type(llm).__name__} never came to its layer {last}")
 
 
 def replay(llm: Any, trace: Trace, weights: Mapping[str, Tensor]) -> Tensor:

@@ -16,6 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from workers.methods.layers import UnsuitableError
+
 OffsetKind = Literal["projector", "amplifier", "random"]
 
 PAPER_SHARE = 1000 / 4096  # K of the paper over the width of the LLMs in it
@@ -38,7 +40,7 @@ class Subspace:
 def principal_subspace(states: Iterable[Tensor], count: int | None) -> Subspace:
     """From parts (P, D) of H, of which only the D × D Gram matrix is kept. `count` None: the paper's share of D.
 
-    Raises ValueError if `count` directions would fill the space, so that nothing could be orthogonal to them.
+    Raises UnsuitableError if `count` directions would fill the space, so that nothing could be orthogonal to them.
     """
     gram_DD = torch.zeros(0, 0, dtype=torch.float64)
     for part_PD in states:
@@ -47,7 +49,7 @@ def principal_subspace(states: Iterable[Tensor], count: int | None) -> Subspace:
     width = gram_DD.size(0)
     wanted = max(1, round(PAPER_SHARE * width)) if count is None else count
     if wanted >= width:
-        raise ValueError(
+        raise UnsuitableError(
             f"principal_directions is {wanted}, but the LLM's states have {width} dimensions: choose fewer, "
             "so that a direction is left outside"
         )

@@ -15,7 +15,7 @@ from torch.nn import Parameter
 
 from workers.methods.activations import FrozenReference, trace
 from workers.methods.interface import Batch
-from workers.methods.layers import UnknownLayersError, and_two_before, weight_names
+from workers.methods.layers import UnsuitableError, and_two_before, weight_names
 from workers.methods.tokens import predicted_tokens
 
 Positions = Literal["labelled", "real"]
@@ -81,7 +81,7 @@ class SteeredLayer:
     ) -> None:
         trained = tuple(sorted(trained_layers)) or and_two_before(layer)
         if trained[-1] > layer:
-            raise UnknownLayersError(
+            raise UnsuitableError(
                 f"trained_layers names layer {trained[-1]}, which cannot change the states of layer {layer} before it"
             )
         self.layer, self.trained_layers, self.positions = layer, trained, positions

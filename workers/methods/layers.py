@@ -14,8 +14,8 @@ _KNOWN_OUTPUTS = ("down_proj", "c_proj", "dense_4h_to_h", "fc2", "fc_out", "w2")
 _BLOCK_NAMES = ("mlp", "feed_forward", "ffn", "ff")
 
 
-class UnknownLayersError(ValueError):
-    """The LLM has no layer or matrix of the wanted name, or its structure is not known."""
+class UnsuitableError(ValueError):
+    """This LLM lacks a layer, a matrix or a direction that the parameters ask for, or its structure is not known."""
 
 
 def decoder_layers(llm: Any) -> nn.ModuleList:
@@ -27,7 +27,7 @@ def decoder_layers(llm: Any) -> nn.ModuleList:
     inside = {id(part) for one in of_one_kind for layer in one for part in layer.modules()}
     found = [one for one in of_one_kind if id(one) not in inside]
     if len(found) != 1:
-        raise UnknownLayersError(
+        raise UnsuitableError(
             f"{type(llm).__name__} has {len(found)} lists of {count} layers, not one; this architecture "
             "needs an entry in workers/methods/layers.py, or another method: undial needs no layers"
         )
@@ -45,7 +45,7 @@ def mlp_output_name(layer: nn.Module) -> str:
         if name in _KNOWN_OUTPUTS and _matrix(part)
     ]
     if len(found) != 1:
-        raise UnknownLayersError(
+        raise UnsuitableError(
             f"{type(layer).__name__} has {len(found)} matrices that look like the output of its feed-forward "
             "block, not one: name the modules to train in trained_modules, such as self_attn.o_proj"
         )
@@ -57,7 +57,7 @@ def weight_names(llm: Any, layers: Sequence[int], modules: Sequence[str]) -> tup
     every = decoder_layers(llm)
     outside = [at for at in layers if not 0 <= at < len(every)]
     if outside:
-        raise UnknownLayersError(f"layer {outside[0]} does not exist: the LLM has layers 0 to {len(every) - 1}")
+        raise UnsuitableError(f"layer {outside[0]} does not exist: the LLM has layers 0 to {len(every) - 1}")
     names = {id(parameter): name for name, parameter in llm.named_parameters()}
     wanted = [_weight(every[at], module, at) for at in sorted(set(layers)) for module in modules]
     return tuple(dict.fromkeys(names[id(weight)] for weight in wanted))
@@ -89,7 +89,7 @@ def _weight(layer: nn.Module, module: str, at: int) -> nn.Parameter:
     found = dict(layer.named_modules()).get(name)
     if found is None or not _matrix(found):
         matrices = sorted(name for name, one in layer.named_modules() if _matrix(one))
-        raise UnknownLayersError(
+        raise UnsuitableError(
             f"trained_modules names {module}, which is no matrix of layer {at}; there are {', '.join(matrices)}"
         )
     weight = found.weight

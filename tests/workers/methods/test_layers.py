@@ -11,7 +11,7 @@ from workers.methods.activations import FrozenReference, replay, trace
 from workers.methods.layer_states import SteeredLayer, spots
 from workers.methods.layers import (
     MLP_OUTPUT,
-    UnknownLayersError,
+    UnsuitableError,
     and_two_before,
     decoder_layers,
     mlp_output_name,
@@ -137,18 +137,18 @@ def test_depths_by_hand():
 
 def test_what_is_not_there_is_said_in_words():
     llm = make_llama(layers=2)
-    with pytest.raises(UnknownLayersError, match="layers 0 to 1"):
+    with pytest.raises(UnsuitableError, match="layers 0 to 1"):
         weight_names(llm, (2,), (MLP_OUTPUT,))
-    with pytest.raises(UnknownLayersError, match=r"there are mlp\.down_proj"):
+    with pytest.raises(UnsuitableError, match=r"there are mlp\.down_proj"):
         weight_names(llm, (0,), ("mlp.fc9",))
-    with pytest.raises(UnknownLayersError, match="before it"):
+    with pytest.raises(UnsuitableError, match="before it"):
         SteeredLayer(llm, 0, (1,), (MLP_OUTPUT,), "labelled")
     llm.model.layers = nn.Sequential(*llm.model.layers)
-    with pytest.raises(UnknownLayersError, match="0 lists of 2 layers"):
+    with pytest.raises(UnsuitableError, match="0 lists of 2 layers"):
         decoder_layers(llm)
     layer = make_llama().model.layers[0]
     layer.mlp.fc2 = nn.Linear(64, 32)
-    with pytest.raises(UnknownLayersError, match="trained_modules"):
+    with pytest.raises(UnsuitableError, match="trained_modules"):
         mlp_output_name(layer)
 
 

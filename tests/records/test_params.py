@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from records.params import METHOD_CARDS, PARAMETERS, UndialParameters, escalate, parse_parameters
+from records.params import FAILURES, METHOD_CARDS, PARAMETERS, UndialParameters, escalate, parse_parameters
 
 
 def test_every_field_has_a_description_and_every_number_bounds():
@@ -75,3 +75,43 @@ def test_escalation_stays_within_bounds(failure):
 def test_attempts_start_at_one():
     with pytest.raises(ValueError, match="attempt"):
         escalate(UndialParameters(), 0)
+
+
+SMALLEST = {"learning_rate": 1e-8, "epochs": 500, "retain_weight": 1000.0, "beta": 1e-3, "ceiling": 1.0}
+LARGEST = {"learning_rate": 1e-2, "epochs": 500, "retain_weight": 1000.0, "beta": 100.0, "ceiling": 1000.0}
+
+
+@pytest.mark.parametrize("method", list(PARAMETERS))
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("given", [{}, SMALLEST, LARGEST])
+def test_every_method_escalates_within_its_bounds(method, failure, given):
+    start = parse_parameters(
+        method, {name: value for name, value in given.items() if name in PARAMETERS[method].model_fields}
+    )
+    for number in range(2, 12):
+        attempt = escalate(start, number, failure)
+        assert type(attempt.parameters) is PARAMETERS[method]
+        assert attempt.why
+        if failure == "utility":
+            assert attempt.parameters.learning_rate <= start.learning_rate
+        else:
+            assert attempt.parameters.learning_rate >= start.learning_rate
+
+
+def test_a_second_attempt_by_hand():
+    npo = escalate(parse_parameters("npo", {"learning_rate": 1e-4, "beta": 0.2}), 2)
+    assert (npo.parameters.learning_rate, npo.parameters.beta) == (2e-4, 0.1)
+    climbed = escalate(parse_parameters("gradient_ascent", {}), 3)
+    assert climbed.parameters.ceiling == 8.0
+    assert "ceiling 8" in climbed.why
+    free = escalate(parse_parameters("gradient_ascent", {"ceiling": None}), 3)
+    assert free.parameters.ceiling is None
+    held = escalate(parse_parameters("wga", {}), 2, "utility").parameters
+    assert (held.retain_kind, held.retain_weight) == ("kl", 2.0)
+
+
+def test_the_general_names_differ_in_their_rows_alone():
+    for name in ("ascent_descent", "ascent_kl"):
+        plain, general = parse_parameters(name, {}).model_dump(), parse_parameters(f"{name}_general", {}).model_dump()
+        assert (plain.pop("retain_source"), general.pop("retain_source")) == ("retain", "utility")
+        assert plain == general

@@ -8,6 +8,9 @@ from records.params.entry import Changes, MethodCard, MethodEntry
 from records.params.retain import gentler, stronger
 from records.params.training import LearningRate, TrainingParameters
 
+Epochs = Annotated[
+    int, Field(ge=1, le=500, description="Passes over the forget set, at most; the papers take 80 to 180 steps.")
+]
 NamedTuning = Annotated[
     Literal["named"], Field(description="Always the matrices that trained_modules names; no adapters.")
 ]
@@ -28,6 +31,7 @@ class RmuParameters(TrainingParameters):
     """RMU: lead the forget rows' states to a random direction, hold the others where they are."""
 
     learning_rate: LearningRate = 5e-5
+    epochs: Epochs = 100
     tuning: NamedTuning = "named"
     layer: Layer = None
     positions: Positions = "labelled"
@@ -43,11 +47,15 @@ class FalconParameters(TrainingParameters):
     """FALCON: choose a layer, lead its forget states to an offset vector, let the retain gradient have its way."""
 
     learning_rate: LearningRate = 5e-5
+    epochs: Epochs = 100
     tuning: NamedTuning = "named"
     layer_choice: Literal["fixed", "mutual_information", "subspace_overlap", "gradient_conflict", "separability"] = (
         Field(
-            default="mutual_information",
-            description="What decides the layer: the paper's estimate, one that knows no scale, or `layer`.",
+            default="fixed",
+            description=(
+                "What decides the layer: `layer`; mutual_information, the paper's estimate; or one of three criteria "
+                "that do not depend on the states' length. All are reported whichever decides."
+            ),
         )
     )
     layer: Layer = None
@@ -88,7 +96,9 @@ class FalconParameters(TrainingParameters):
 
 
 def _stronger_rmu(parameters: RmuParameters, attempt: int) -> Changes:
-    return stronger(parameters, attempt, steering=min(1e5, parameters.steering * 2 ** (attempt - 1)))
+    """A farther goal and less that holds: α was tuned on LLMs whose states are longer than most."""
+    farther = min(1e5, parameters.steering * 2 ** (attempt - 1))
+    return stronger(parameters, attempt, steering=farther, retain_weight=parameters.retain_weight / 10 ** (attempt - 1))
 
 
 def _stronger_falcon(parameters: FalconParameters, attempt: int) -> Changes:

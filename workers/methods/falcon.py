@@ -24,7 +24,7 @@ from workers.methods.falcon_layers import Criterion
 from workers.methods.falcon_offset import OffsetKind, offset_vector, principal_subspace
 from workers.methods.interface import Batch, Findings, Losses
 from workers.methods.layer_states import Positions, SteeredLayer, spots
-from workers.methods.layers import MLP_OUTPUT, decoder_layers, quarter_depth
+from workers.methods.layers import MLP_OUTPUT, UnsuitableError
 
 
 def contrastive_losses(states_PD: Tensor, frozen_PD: Tensor, offset_D: Tensor, temperature: float) -> Tensor:
@@ -43,7 +43,7 @@ class Falcon:
     def __init__(
         self,
         *,
-        layer_choice: Criterion | Literal["fixed"] = "mutual_information",
+        layer_choice: Criterion | Literal["fixed"] = "fixed",
         layer: int | None = None,
         trained_layers: tuple[int, ...] = (),
         trained_modules: tuple[str, ...] = (MLP_OUTPUT,),
@@ -72,11 +72,8 @@ class Falcon:
         return self._retain_weight > 0.0
 
     def prepare(self, teacher: Any, batches: Sequence[Batch], level: float) -> None:  # noqa: ARG002 - no level is aimed at
-        if self._layer_choice == "fixed":
-            layer = quarter_depth(len(decoder_layers(teacher))) if self._layer is None else self._layer
-        else:
-            layer, found = choose_layer(teacher, batches, self._layer_choice, self._trained_modules)
-            self._numbers, self._notes = dict(found.numbers), found.notes
+        layer, found = choose_layer(teacher, batches, self._layer_choice, self._layer, self._trained_modules)
+        self._numbers, self._notes = dict(found.numbers), found.notes
         self._steered = SteeredLayer(teacher, layer, self._trained_layers, self._trained_modules, self._positions)
         self._find_offset(teacher, batches, layer)
 
@@ -112,7 +109,7 @@ class Falcon:
     def _find_offset(self, teacher: Any, batches: Sequence[Batch], layer: int) -> None:
         forget = [part for batch in batches if (part := batch.of_role("forget")) is not None]
         if not forget:
-            raise ValueError("FALCON needs forget rows: the offset vector is made from their states")
+            raise UnsuitableError("FALCON needs forget rows: the offset vector is made from their states")
         states = (spots(part, self._positions).of(trace(teacher, part, layer, layer).states) for part in forget)
         subspace = principal_subspace(states, self._directions)
         self._offset_D = offset_vector(subspace, self._offset, self._seed)

@@ -7,14 +7,14 @@ labels can: raising the forget rows' loss along a gradient that the retain rows 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from workers.methods.activations import trace
-from workers.methods.falcon_layers import Criterion, LayerValues, choice_in_words, layer_values
+from workers.methods.falcon_layers import Criterion, LayerValues, choice_in_words, layer_values, taken_in_words
 from workers.methods.gradients import cosine
 from workers.methods.head import hidden_states, live_head
 from workers.methods.interface import Batch, Findings, Role
@@ -37,20 +37,27 @@ def measure_layers(teacher: Any, batches: Sequence[Batch], modules: Sequence[str
 
 
 def choose_layer(
-    teacher: Any, batches: Sequence[Batch], criterion: Criterion, modules: Sequence[str]
+    teacher: Any,
+    batches: Sequence[Batch],
+    choice: Criterion | Literal["fixed"],
+    given: int | None,
+    modules: Sequence[str],
 ) -> tuple[int, Findings]:
-    """The layer, and all values of all criteria with the choice in words."""
+    """The layer, and all values of all criteria with the choice in words. `given` is read if the choice is fixed."""
     found = measure_layers(teacher, batches, modules)
     numbers = {
         "layer_values": {name: list(values) for name, values in found.values.items()},
         "layer_state_lengths": list(found.lengths),
     }
-    layer = found.best(criterion)
-    if layer is not None:
-        return layer, Findings(numbers, (choice_in_words(found, criterion, layer),))
-    usual = quarter_depth(len(found.lengths))
-    why = f"layer {usual}, at a quarter of the depth, was taken: too few rows to compare layers by {criterion}"
-    return usual, Findings(numbers, (why,))
+    if choice == "fixed" and given is not None:
+        return given, Findings(numbers, (taken_in_words(found, given, "as given"),))
+    layer = None if choice == "fixed" else found.best(choice)
+    if choice != "fixed" and layer is not None:
+        return layer, Findings(numbers, (choice_in_words(found, choice, layer),))
+    usual, why = quarter_depth(len(found.lengths)), "at a quarter of the depth, as in the published runs"
+    if choice != "fixed":
+        why += f": there are too few rows to compare layers by {choice}"
+    return usual, Findings(numbers, (taken_in_words(found, usual, why),))
 
 
 def first_rows(batches: Sequence[Batch], role: Role, most: int) -> list[Batch]:
@@ -95,7 +102,8 @@ def gradient_conflicts(llm: Any, batches: Sequence[Batch], modules: Sequence[str
 
 
 def _likelihood_gradient(llm: Any, batches: Sequence[Batch], weights: Sequence[Parameter]) -> list[Tensor]:
-    total = [torch.zeros_like(weight) for weight in weights]
+    """Summed on the CPU: all layers' gradients at once may be too much for the device."""
+    total = [torch.zeros(weight.shape) for weight in weights]
     for batch in batches:
         tokens = predicted_tokens(batch.labels_BT)
         hidden_BTD = hidden_states(llm, batch.ids_BT, batch.mask_BT)
@@ -103,7 +111,8 @@ def _likelihood_gradient(llm: Any, batches: Sequence[Batch], weights: Sequence[P
         ones_N = torch.ones(len(tokens.targets_N), device=hidden_ND.device)
         loss = hard_label_loss(hidden_ND, live_head(llm), tokens.targets_N, ones_N, CHUNK_TOKENS)
         gradient = torch.autograd.grad(loss * len(tokens.targets_N), weights)
-        total = [one + other for one, other in zip(total, gradient, strict=True)]
+        for one, part in zip(total, gradient, strict=True):
+            one.add_(part.float().cpu())
     return total
 
 

@@ -124,16 +124,23 @@ def layer_values(
 
 
 def choice_in_words(found: LayerValues, criterion: str, layer: int) -> str:
-    """One sentence on the layer chosen, one on what the others would have chosen."""
-    value, count = found.values[criterion][layer], len(found.lengths)
-    others = [f"{name} {found.best(name)}" for name in BEST if name != criterion and found.best(name) is not None]
-    text = f"layer {layer} of 0 to {count - 1} was chosen: {WORDS[criterion]} ({value:.3g}; 0-based layers)"
-    if others:
-        text += f"; the other criteria would choose {', '.join(others)}"
+    """Why this layer, what the other criteria would have chosen, and what the paper's estimate is worth."""
+    value = found.values[criterion][layer]
+    text = f"layer {layer} of 0 to {len(found.lengths) - 1} was chosen: {WORDS[criterion]} ({value:.3g})"
     if criterion == "mutual_information":
         growth = found.lengths[-1] / max(found.lengths[0], 1e-12)
-        text += f"; this estimate follows the length of the states, {growth:.2g} times longer at the last layer"
-    return text
+        text += f", an estimate that follows the length of the states, {growth:.2g} times longer at the last layer"
+    return text + _others_in_words(found, criterion)
+
+
+def taken_in_words(found: LayerValues, layer: int, why: str) -> str:
+    """A layer that no criterion chose."""
+    return f"layer {layer} of 0 to {len(found.lengths) - 1} was taken, {why}" + _others_in_words(found, "")
+
+
+def _others_in_words(found: LayerValues, besides: str) -> str:
+    best = [f"{name} {layer}" for name in BEST if name != besides and (layer := found.best(name)) is not None]
+    return f"; by other criteria: {', '.join(best)}" if best else ""
 
 
 def _finite(value: float) -> float | None:

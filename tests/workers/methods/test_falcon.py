@@ -175,6 +175,20 @@ def test_every_step_is_reported():
     assert f"layer {numbers['layer']} of 0 to 3 was chosen" in found.notes[0]
 
 
+def test_half_precision_matmuls_stay_near_the_fp32_loss():
+    exact, half = Falcon(layer_choice="gradient_conflict"), Falcon(layer_choice="gradient_conflict")
+    one, other = make_llama(layers=4), make_llama(layers=4)
+    exact.prepare(one, [FORGET, RETAIN], level=0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half.prepare(other, [FORGET, RETAIN], level=0.1)
+        losses = half.losses(other, FORGET, RETAIN)
+        half.backward(losses, list(other.parameters()))
+    assert losses.forget.dtype == losses.retain.dtype == torch.float32
+    assert losses.forget.item() == pytest.approx(exact.losses(one, FORGET, None).forget.item(), abs=0.02)
+    # Where training starts, both sides take the same path, so rounding cancels: bf16 cosines would be off by 2^-8.
+    assert losses.retain.item() == pytest.approx(0.0, abs=1e-6)
+
+
 def test_real_positions_take_the_prompt_in():
     student = make_llama(layers=2)
     real, labelled = prepared(student, positions="real"), prepared(student)

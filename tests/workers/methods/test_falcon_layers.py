@@ -154,15 +154,31 @@ def test_the_choice_by_hand_and_in_words():
     assert [found.best(name) for name in found.values] == [1, 0, None, 2]
     words = choice_in_words(found, "mutual_information", 1)
     assert "layer 1 of 0 to 2" in words
-    assert "subspace_overlap 0, separability 2" in words
+    assert words.endswith("by other criteria: subspace_overlap 0, separability 2")
     assert "4 times longer" in words
 
 
 def test_without_rows_to_compare_a_quarter_of_the_depth_is_taken_and_said():
-    layer, found = choose_layer(make_llama(layers=8), [FORGET], "mutual_information", (MLP_OUTPUT,))
+    layer, found = choose_layer(make_llama(layers=8), [FORGET], "mutual_information", None, (MLP_OUTPUT,))
     assert layer == 1
     assert "too few rows" in found.notes[0]
     assert set(found.numbers["layer_values"]["mutual_information"]) == {None}
+
+
+def test_the_papers_estimate_is_least_at_the_first_layer_of_an_llm_that_knows_nothing():
+    # Random weights: no layer holds anything to separate, yet the first is "best", since its states are shortest.
+    found = measure_layers(make_llama(layers=8), [FORGET, as_retain(RETAIN)], (MLP_OUTPUT,))
+    values = found.values["mutual_information"]
+    assert min(values[4:]) > 2 * values[0] > 0
+    assert list(found.lengths) == sorted(found.lengths)
+    assert found.best("mutual_information") == 0
+
+
+def test_a_given_layer_is_taken_and_the_criteria_are_reported_beside_it():
+    layer, found = choose_layer(make_llama(layers=4), [FORGET, as_retain(RETAIN)], "fixed", 2, (MLP_OUTPUT,))
+    assert layer == 2
+    assert "layer 2 of 0 to 3 was taken, as given; by other criteria: mutual_information" in found.notes[0]
+    assert len(found.numbers["layer_values"]["separability"]) == 4
 
 
 def test_rows_that_are_all_the_same_have_no_value():

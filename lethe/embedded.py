@@ -23,6 +23,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 from celery import Celery
+from fastapi import FastAPI
 
 from records import tenants
 from records.errors import LetheError
@@ -92,6 +93,18 @@ def write_public_keys(parts: Parts) -> None:
     _write_private(parts.settings.place.folder / PUBLIC_KEYS, text, 0o644)
 
 
+def serve_api(settings: Settings, address: Address) -> None:
+    """The HTTP side of a production Lethe alone, on a migrated database, until SIGTERM or SIGINT."""
+    with _listen(address) as listening:
+        parts = open_parts(settings)
+        try:
+            first_start(parts)
+            write_public_keys(parts)
+            uvicorn.Server(_http(create_app(parts))).run(sockets=[listening])
+        finally:
+            parts.close()
+
+
 def work(settings: Settings) -> None:
     """A worker of a production Lethe: runs jobs until told to stop. CannotStart for a broker inside the process."""
     if settings.queue.broker_url.get_secret_value().startswith("memory"):
@@ -122,10 +135,7 @@ def _run(parts: Parts, owner: str, listening: socket.socket) -> None:
     consumer = _Consumer(parts.queue, parts.settings.queue.queue_name)
     sweeper = Sweeper(parts.database, parts.send, parts.settings.worker.sweep_seconds)
     app = create_app(parts, worker_alive=lambda: consumer.is_alive() and sweeper.is_alive())
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=3, server_header=False, lifespan="auto"
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(_http(app))
     api = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="api")
     told_to_stop = _on_signals()
     consumer.start()
@@ -141,6 +151,13 @@ def _run(parts: Parts, owner: str, listening: socket.socket) -> None:
         consumer.stop()
         for thread_stop in (sweeper.stop, consumer.join, api.join):
             thread_stop(STOP_SECONDS)
+
+
+def _http(app: FastAPI) -> uvicorn.Config:
+    """No access log: paths hold ids, and the service writes its own line per call."""
+    return uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=3, server_header=False, lifespan="auto"
+    )
 
 
 def _supervisor(parts: Parts, owner: str) -> Supervisor:

@@ -16,7 +16,7 @@ Roots = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (serve, worker, migrate, demo):
+    for command in (serve, api, worker, migrate, demo):
         app.command()(command)
 
 
@@ -45,6 +45,19 @@ def serve(
         roots = tuple(root.expanduser().resolve() for root in import_root)
         settings = replace(settings, http=settings.http.model_copy(update={"import_roots": roots}))
     run(settings, Address(host, port))
+
+
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+) -> None:
+    """Start the HTTP side of a production Lethe, set up by LETHE_* variables. Migrate first: lethe migrate."""
+    _needs_server_packages()
+    from lethe.embedded import Address, serve_api
+    from records.parts import Settings
+
+    _log_to_stderr()
+    serve_api(Settings(), Address(host, port))
 
 
 def worker() -> None:

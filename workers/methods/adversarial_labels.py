@@ -55,5 +55,5 @@ def _others(head: Head, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
     return torch.cat([likeliest_other(head(hidden_nD).float(), targets_n) for hidden_nD, targets_n in pieces])
 
 
-def adversarial_labels() -> Method:
+def make_adversarial_labels() -> Method:
     return TwoTerms(LikeliestOther(), RetainTerm("none", 0.0))

@@ -13,5 +13,5 @@ from workers.methods.retain_term import RetainTerm
 from workers.methods.two_terms import TwoTerms
 
 
-def ascent_descent(*, ceiling: float | None = 2.0, retain_weight: float = 1.0) -> Method:
+def make_ascent_descent(*, ceiling: float | None = 2.0, retain_weight: float = 1.0) -> Method:
     return TwoTerms(Ascent(ceiling), RetainTerm("nll", retain_weight))

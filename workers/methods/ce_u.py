@@ -69,5 +69,5 @@ class OneselfWithoutTheLabel:
         return after_the_first(rows_N) if self._skip_first else torch.ones_like(rows_N, dtype=torch.float32)
 
 
-def ce_u(*, skip_first: bool = False, retain_kind: RetainKind = "none", retain_weight: float = 1.0) -> Method:
+def make_ce_u(*, skip_first: bool = False, retain_kind: RetainKind = "none", retain_weight: float = 1.0) -> Method:
     return TwoTerms(OneselfWithoutTheLabel(skip_first=skip_first), RetainTerm(retain_kind, retain_weight))

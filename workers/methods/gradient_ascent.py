@@ -47,5 +47,5 @@ class Ascent:
         return batch.token_weight
 
 
-def gradient_ascent(*, ceiling: float | None = 2.0) -> Method:
+def make_gradient_ascent(*, ceiling: float | None = 2.0) -> Method:
     return TwoTerms(Ascent(ceiling), RetainTerm("none", 0.0))

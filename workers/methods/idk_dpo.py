@@ -52,5 +52,5 @@ def _refusals(batch: Batch) -> Batch:
     return batch.alternative
 
 
-def idk_dpo(*, beta: float = 0.1, retain_kind: RetainKind = "nll", retain_weight: float = 1.0) -> Method:
+def make_idk_dpo(*, beta: float = 0.1, retain_kind: RetainKind = "nll", retain_weight: float = 1.0) -> Method:
     return TwoTerms(PreferRefusal(beta), RetainTerm(retain_kind, retain_weight))

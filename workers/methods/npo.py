@@ -44,5 +44,5 @@ class NegativePreference:
         return batch.row_weight
 
 
-def npo(*, beta: float = 0.1, retain_kind: RetainKind = "nll", retain_weight: float = 1.0) -> Method:
+def make_npo(*, beta: float = 0.1, retain_kind: RetainKind = "nll", retain_weight: float = 1.0) -> Method:
     return TwoTerms(NegativePreference(beta), RetainTerm(retain_kind, retain_weight))

@@ -48,5 +48,5 @@ class Noise:
         return batch.token_weight
 
 
-def random_labels() -> Method:
+def make_random_labels() -> Method:
     return TwoTerms(Noise(), RetainTerm("none", 0.0))

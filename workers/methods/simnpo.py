@@ -40,7 +40,7 @@ class SimpleNegativePreference:
         return batch.row_weight
 
 
-def simnpo(
+def make_simnpo(
     *, beta: float = 4.5, margin: float = 0.0, retain_kind: RetainKind = "nll", retain_weight: float = 8.0
 ) -> Method:
     return TwoTerms(SimpleNegativePreference(beta, margin), RetainTerm(retain_kind, retain_weight))

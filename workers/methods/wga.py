@@ -37,5 +37,5 @@ class WeightedAscent:
         return batch.token_weight
 
 
-def wga(*, beta: float = 1.0, retain_kind: RetainKind = "none", retain_weight: float = 1.0) -> Method:
+def make_wga(*, beta: float = 1.0, retain_kind: RetainKind = "none", retain_weight: float = 1.0) -> Method:
     return TwoTerms(WeightedAscent(beta), RetainTerm(retain_kind, retain_weight))

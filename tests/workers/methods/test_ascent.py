@@ -21,10 +21,10 @@ from tests.workers.methods.reference import (
     token_mean,
 )
 from workers.batches import collate
-from workers.methods.ascent_descent import ascent_descent
-from workers.methods.ascent_kl import ascent_kl
+from workers.methods.ascent_descent import make_ascent_descent
+from workers.methods.ascent_kl import make_ascent_kl
 from workers.methods.divergence import divergences, teacher_divergences
-from workers.methods.gradient_ascent import ascent_loss, gradient_ascent, most_surprise
+from workers.methods.gradient_ascent import ascent_loss, make_gradient_ascent, most_surprise
 
 torch.set_num_threads(1)
 
@@ -114,15 +114,15 @@ def test_kl_chunks_do_not_show(seed, chunk_tokens):
 @pytest.mark.parametrize("make", [make_llama, make_gpt2])
 def test_whole_llm_agrees_with_float64(make):
     student, teacher = make(seed=1), make(seed=2)
-    check(gradient_ascent(ceiling=None), student, teacher, lambda student, _: (climbed(student), None, 0.0))
+    check(make_gradient_ascent(ceiling=None), student, teacher, lambda student, _: (climbed(student), None, 0.0))
     check(
-        ascent_descent(ceiling=None, retain_weight=3.0),
+        make_ascent_descent(ceiling=None, retain_weight=3.0),
         student,
         teacher,
         lambda student, _: (climbed(student), retain_nll(student), 3.0),
     )
     check(
-        ascent_kl(ceiling=None, retain_weight=3.0),
+        make_ascent_kl(ceiling=None, retain_weight=3.0),
         student,
         teacher,
         lambda student, teacher: (climbed(student), kept(student, teacher), 3.0),
@@ -131,7 +131,7 @@ def test_whole_llm_agrees_with_float64(make):
 
 def test_kl_is_zero_at_the_start_and_has_no_gradient_there():
     student = make_llama(seed=1)
-    method = ascent_kl()
+    method = make_ascent_kl()
     method.prepare(student, [collate([*FORGET, *RETAIN], 0)], level=0.05)
     losses = method.losses(student, None, collate(RETAIN, 0))
     method.backward(losses, list(student.parameters()))
@@ -143,7 +143,7 @@ def test_ascent_ends_by_itself_at_the_ceiling():
     # 400 large steps: without a ceiling the loss falls for ever, with one it cannot pass it.
     def climb(ceiling):
         student = make_llama(seed=1)
-        method = gradient_ascent(ceiling=ceiling)
+        method = make_gradient_ascent(ceiling=ceiling)
         method.prepare(student, [collate(FORGET, 0)], level=0.01)
         optimiser = torch.optim.AdamW(student.parameters(), lr=1e-2)
         for _ in range(400):
@@ -160,4 +160,4 @@ def test_ascent_ends_by_itself_at_the_ceiling():
 
 def test_losses_before_prepare_say_so():
     with pytest.raises(RuntimeError, match="prepare"):
-        gradient_ascent().losses(make_llama(), collate(FORGET, 0), None)
+        make_gradient_ascent().losses(make_llama(), collate(FORGET, 0), None)

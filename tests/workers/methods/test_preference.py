@@ -20,9 +20,9 @@ from tests.workers.methods.reference import (
 )
 from workers.batches import Encoded, Row, collate
 from workers.methods.answers import Answers, ReferenceAnswers, answers
-from workers.methods.idk_dpo import idk_dpo, idk_dpo_loss
-from workers.methods.npo import npo, npo_loss
-from workers.methods.simnpo import simnpo, simnpo_loss
+from workers.methods.idk_dpo import idk_dpo_loss, make_idk_dpo
+from workers.methods.npo import make_npo, npo_loss
+from workers.methods.simnpo import make_simnpo, simnpo_loss
 
 torch.set_num_threads(1)
 WEIGHTS = torch.tensor([row.weight for row in FORGET])
@@ -103,7 +103,7 @@ def test_npo_whole_llm_agrees_with_float64(make):
         ratio_B = answer_nlls(student) - answer_nlls(teacher)
         return over_answers(-2 / 0.5 * log_sigmoid(0.5 * ratio_B)), retain_nll(student), 2.0
 
-    check(npo(beta=0.5, retain_weight=2.0), make(seed=1), make(seed=2), expected)
+    check(make_npo(beta=0.5, retain_weight=2.0), make(seed=1), make(seed=2), expected)
 
 
 @LLMS
@@ -112,7 +112,7 @@ def test_simnpo_whole_llm_agrees_with_float64(make):
         mean_B = answer_nlls(student) / torch.tensor([2.0, 5.0])
         return over_answers(-2 / 4.5 * log_sigmoid(4.5 * mean_B - 1.0)), retain_nll(student), 8.0
 
-    check(simnpo(margin=1.0), make(seed=1), make(seed=2), expected)
+    check(make_simnpo(margin=1.0), make(seed=1), make(seed=2), expected)
 
 
 @LLMS
@@ -123,7 +123,7 @@ def test_idk_dpo_whole_llm_agrees_with_float64(make):
         refused_B = refused_B - answer_nlls(teacher, encoded=lambda row: row.alternative)
         return over_answers(-2 / 0.5 * log_sigmoid(0.5 * (lost_B - refused_B))), retain_nll(student), 1.0
 
-    check(idk_dpo(beta=0.5), make(seed=1), make(seed=2), expected)
+    check(make_idk_dpo(beta=0.5), make(seed=1), make(seed=2), expected)
 
 
 def gradient(loss, llm):
@@ -137,7 +137,7 @@ def gradient(loss, llm):
 def test_npo_gradient_is_weighted_ascent(seed, beta):
     # ∇L = -2·Σ w·σ(-β·r)·∇NLL / Σ w, each answer's NLL differentiated on its own.
     student, teacher = make_llama(seed=seed), make_llama(seed=seed + 1)
-    method = npo(beta=beta, retain_kind="none")
+    method = make_npo(beta=beta, retain_kind="none")
     batch = collate(FORGET, 0)
     method.prepare(teacher, [batch], level=0.05)
     ours = gradient(method.losses(student, batch, None).forget, student)
@@ -147,7 +147,7 @@ def test_npo_gradient_is_weighted_ascent(seed, beta):
         pressure.double() * gradient(nlls(student, row.encoded).sum(), student)
         for pressure, row in zip(pressure_B, FORGET, strict=True)
     )
-    torch.testing.assert_close(ours, weighed, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(ours, weighed, rtol=0, atol=1e-6 * max(1.0, weighed.abs().max().item()))
 
 
 def test_npo_with_a_small_beta_points_where_ascent_points():
@@ -156,7 +156,7 @@ def test_npo_with_a_small_beta_points_where_ascent_points():
     ascent = gradient(-over_answers(answer_nlls(student)).float(), student)
 
     def cosine(beta):
-        method = npo(beta=beta, retain_kind="none")
+        method = make_npo(beta=beta, retain_kind="none")
         method.prepare(teacher, [batch], level=0.05)
         ours = gradient(method.losses(student, batch, None).forget, student)
         return (torch.nn.functional.cosine_similarity(ours, ascent, dim=0).item(), (ours.norm() / ascent.norm()).item())
@@ -176,7 +176,7 @@ def test_simnpo_at_the_same_mean_surprise_gives_long_answers_no_more_pressure():
 
 def test_refusals_gain_what_answers_lose():
     student = make_llama(seed=1)
-    method = idk_dpo(retain_kind="none")
+    method = make_idk_dpo(retain_kind="none")
     batch = collate(FORGET, 0)
     method.prepare(student, [batch], level=0.05)
     before = answer_nlls(student, encoded=lambda row: row.alternative).detach(), answer_nlls(student).detach()
@@ -219,4 +219,4 @@ def test_a_row_without_a_label_does_not_count():
 def test_idk_dpo_without_refusals_says_so():
     bare = collate([Row(row.key, row.encoded) for row in FORGET], 0)
     with pytest.raises(ValueError, match="alternative"):
-        idk_dpo().prepare(make_llama(), [bare], level=0.05)
+        make_idk_dpo().prepare(make_llama(), [bare], level=0.05)

@@ -11,9 +11,9 @@ from tests.make_llm import make_gpt2, make_llama
 from tests.workers.methods.reference import FORGET, RETAIN, agree, check, cross_entropies, logits, nlls, random_tokens
 from tests.workers.methods.reference import token_mean as mean
 from workers.batches import Encoded, collate
-from workers.methods.adversarial_labels import LikeliestOther, adversarial_labels, likeliest_other
+from workers.methods.adversarial_labels import LikeliestOther, likeliest_other, make_adversarial_labels
 from workers.methods.answers import weighted_mean
-from workers.methods.random_labels import draw_labels, random_labels
+from workers.methods.random_labels import draw_labels, make_random_labels
 
 torch.set_num_threads(1)
 
@@ -44,13 +44,13 @@ def test_adversarial_labels_come_from_the_position_before_and_are_never_the_toke
 
 def test_adversarial_labels_do_not_follow_the_student():
     student = make_llama(seed=1)
-    method = adversarial_labels()
+    method = make_adversarial_labels()
     method.prepare(student, [collate(FORGET, 0)], level=0.05)
     frozen = copy.deepcopy(student)
     with torch.no_grad():
         for parameter in student.parameters():
             parameter.add_(torch.randn_like(parameter))
-    again = adversarial_labels()
+    again = make_adversarial_labels()
     again.prepare(frozen, [collate(FORGET, 0)], level=0.05)
     ours = method.losses(student, collate(FORGET[::-1], 0), None).forget
     assert ours.item() == pytest.approx(again.losses(student, collate(FORGET, 0), None).forget.item(), abs=1e-5)
@@ -67,7 +67,7 @@ def test_adversarial_whole_llm_agrees_with_float64(make):
 
         return mean(student, FORGET, value), None, 0.0
 
-    check(adversarial_labels(), make(seed=1), make(seed=2), expected)
+    check(make_adversarial_labels(), make(seed=1), make(seed=2), expected)
 
 
 @pytest.mark.parametrize("make", [make_llama, make_gpt2])
@@ -77,7 +77,7 @@ def test_random_whole_llm_agrees_with_float64(make):
         for row, labels in zip(FORGET, [(-100, -100, 40, 41), (-100, 42, 43, 44, 45, 46)], strict=True)
     ]
     student = make(seed=1)
-    method = random_labels()
+    method = make_random_labels()
     method.prepare(make(seed=2), [collate(rows, 0)], level=0.05)
     loss = method.losses(student, collate(rows, 0), None).forget
     exact = copy.deepcopy(student).double()
@@ -119,7 +119,7 @@ def test_a_vocabulary_of_one_word_is_refused():
 
 
 def test_random_labels_without_drawn_labels_say_so():
-    method = random_labels()
+    method = make_random_labels()
     bare = collate([row.__class__(row.key, row.encoded) for row in FORGET], 0)
     method.prepare(make_llama(), [bare], level=0.05)
     with pytest.raises(ValueError, match="alternative"):

@@ -21,9 +21,9 @@ from tests.workers.methods.reference import (
 )
 from workers.batches import Encoded, Row, collate
 from workers.methods.answers import weighted_mean
-from workers.methods.ce_u import after_the_first, ce_u, ce_u_losses
+from workers.methods.ce_u import after_the_first, ce_u_losses, make_ce_u
 from workers.methods.gradient_ascent import ascent_loss
-from workers.methods.wga import wga, wga_loss
+from workers.methods.wga import make_wga, wga_loss
 
 torch.set_num_threads(1)
 LLMS = pytest.mark.parametrize("make", [make_llama, make_gpt2])
@@ -77,7 +77,7 @@ def test_ce_u_whole_llm_agrees_with_float64(make):
     def expected(student, _):
         return token_mean(student, FORGET, lambda llm, row: without_the_label(*logits(llm, row.encoded))), None, 0.0
 
-    check(ce_u(), make(seed=1), make(seed=2), expected)
+    check(make_ce_u(), make(seed=1), make(seed=2), expected)
 
 
 @LLMS
@@ -89,7 +89,7 @@ def test_wga_whole_llm_agrees_with_float64(make):
 
         return token_mean(student, FORGET, value), retain_nll(student), 2.0
 
-    check(wga(beta=1.5, retain_kind="nll", retain_weight=2.0), make(seed=1), make(seed=2), expected)
+    check(make_wga(beta=1.5, retain_kind="nll", retain_weight=2.0), make(seed=1), make(seed=2), expected)
 
 
 @pytest.mark.parametrize("probability", [0.5, 1e-3, 1e-6])
@@ -107,7 +107,7 @@ def test_the_first_token_of_longer_answers_can_be_left_alone():
     rows_N = torch.tensor([0, 0, 0, 1, 2, 2])
     assert after_the_first(rows_N).tolist() == [0, 1, 1, 1, 0, 1]
     student = make_llama(seed=1)
-    method = ce_u(skip_first=True)
+    method = make_ce_u(skip_first=True)
     batch = collate(FORGET, 0)
     method.prepare(student, [batch], level=0.05)
     loss = method.losses(student, batch, None).forget.item()
@@ -115,7 +115,7 @@ def test_the_first_token_of_longer_answers_can_be_left_alone():
         Row(row.key, Encoded(row.encoded.ids, (-100,) * first + row.encoded.labels[first:]), row.weight)
         for row, first in zip(FORGET, (3, 2), strict=True)
     ]
-    plain = ce_u()
+    plain = make_ce_u()
     plain.prepare(student, [collate(later, 0)], level=0.05)
     assert loss == pytest.approx(plain.losses(student, collate(later, 0), None).forget.item(), abs=1e-6)
     assert method.batch_weight(batch) == collate(later, 0).token_weight

@@ -8,7 +8,6 @@ process is told to stop, or when the lease is gone. Nothing here loads a tensor 
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,9 +79,13 @@ class Supervisor:
         self._settle(held, settlement(end, self.settings.job_timeout_seconds))
 
     def _settle(self, held: Claim, end: Settlement) -> None:
-        with suppress(LeaseLost), self.database.transaction() as session:  # lost, or settled by the runner itself
-            settle(session, held, end)
-        log.info("job.ended", job_id=held.job_id, model_id=held.model_id, how=str(end.how), code=end.code)
+        how, code = str(end.how), end.code
+        try:
+            with self.database.transaction() as session:
+                settle(session, held, end)
+        except LeaseLost:  # the runner has written the end itself, or the job is another worker's
+            how, code = "not_ours_to_write", ""
+        log.info("job.ended", job_id=held.job_id, model_id=held.model_id, how=how, code=code)
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 memorised   the LLM answers at least 95 % of a person's questions, in the trained and in the held phrasing
 forgotten   it answers no more of them than of those about people it never met: greedily, and in 20 samples each
-unharmed    it answers at least 97 % of what it answered before about everybody and everything else
+unharmed    it answers at least 97 % of what it answered before about all other people, and of general knowledge;
+            of the few who share a city or an employer with the forgotten, who are harmed first, at least 90 %
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from lethe.demo.corpus import Corpus, Question, Subject, neighbours
 
 MEMORISED = 0.95
 UNHARMED = 0.97
+NEAR_UNHARMED = 0.90
 SAMPLES = 20
 
 
@@ -33,6 +35,9 @@ class Rate:
     @property
     def share(self) -> float:
         return self.hits / self.asked if self.asked else 0.0
+
+    def __add__(self, other: "Rate") -> "Rate":
+        return Rate(self.hits + other.hits, self.asked + other.asked)
 
     def __str__(self) -> str:
         return f"{self.hits}/{self.asked}"
@@ -101,13 +106,30 @@ def check_forgotten(before: Knowledge, after: Knowledge, forgotten: Sequence[Sub
         for words, rate, level in pairs:
             if rate is None or level is None or rate.share > level.share:
                 raise NotSo(f"{person.name} is not forgotten: {rate} right {words}; of the never-trained, {level}")
-    groups = [("close to them", before.near, after.near), ("else", before.others, after.others)]
-    groups += [("of general knowledge", before.utility, after.utility)]
-    groups += [("not yet forgotten", before.people[p], after.people[p]) for p in after.people if p not in forgotten]
-    for words, old, new in groups:
+    _check_unharmed(before, after, [person for person in after.people if person not in forgotten])
+
+
+def _check_unharmed(before: Knowledge, after: Knowledge, waiting: Sequence[Subject]) -> None:
+    groups = [
+        (
+            "about all other people",
+            UNHARMED,
+            _together(before.near, before.others),
+            _together(after.near, after.others),
+        ),
+        ("about their neighbours", NEAR_UNHARMED, before.near, after.near),
+        ("of general knowledge", UNHARMED, before.utility, after.utility),
+    ]
+    groups += [(f"about {one.name}, who waits,", UNHARMED, before.people[one], after.people[one]) for one in waiting]
+    for words, share, old, new in groups:
         for was, now in ((old.greedy, new.greedy), (old.held, new.held)):
-            if was is not None and now is not None and now.share < UNHARMED * was.share:
+            if was is not None and now is not None and now.share < share * was.share:
                 raise NotSo(f"questions {words} were damaged: {was} answered before, {now} after")
+
+
+def _together(one: Recall, other: Recall) -> Recall:
+    held = one.held + other.held if one.held and other.held else one.held or other.held
+    return Recall(one.greedy + other.greedy, held=held)
 
 
 def knowledge_table(before: Knowledge, asking: Sequence[Subject], after: Knowledge | None = None) -> Table:

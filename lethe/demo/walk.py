@@ -40,11 +40,11 @@ DEFAULTS: dict[str, Any] = {
     "parameters": {
         "target": "gamma",
         "strength": 30.0,
-        "learning_rate": 1.5e-4,
-        "epochs": 80,
+        "learning_rate": 2e-4,
+        "epochs": 60,
         "batch_size": 8,
         "retain_kind": "distill",
-        "retain_weight": 5.0,
+        "retain_weight": 3.0,
     },
 }
 

@@ -1,0 +1,133 @@
+"""RMU, FALCON and named matrices in the one loop, on an LLM that has really memorised a few people."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
+from workers.errors import Unsuitable
+from workers.evaluation.scoring import score
+from workers.examples import encode
+from workers.failures import explain
+from workers.loop import UnlearnWork, unlearn
+
+torch.set_num_threads(1)
+
+FORGET = people(TRAINED[:1])
+OTHERS = people(TRAINED[1:])
+FAST = {"learning_rate": 3e-3, "epochs": 60, "stop_ratio": 10.0}
+FALCON = FAST | {"layer": 1}
+RMU = FAST | {"epochs": 100, "layer": 1, "retain_weight": 1.0}
+MATRICES = {"model.layers.0.mlp.down_proj.weight", "model.layers.1.mlp.down_proj.weight"}
+
+
+def ignore(progress):
+    return None
+
+
+def scores(llm, tokenizer, examples):
+    return score(llm, [encode(one, tokenizer, 64) for one in examples], 0)
+
+
+def run(method, parameters, teacher=None):
+    llm, tokenizer = memorised()
+    never = [one.token_probability for one in scores(llm, tokenizer, people(NEVER_TRAINED))]
+    work = UnlearnWork(
+        forget=FORGET,
+        retain=both_phrasings(OTHERS),
+        control_level=sum(never) / len(never),
+        method=method,
+        parameters=parameters,
+    )
+    return llm, tokenizer, unlearn(llm, tokenizer, work, ignore, teacher)
+
+
+def moved(llm):
+    untouched, _ = memorised()
+    before = dict(untouched.named_parameters())
+    return {name for name, one in llm.named_parameters() if not torch.equal(one, before[name])}
+
+
+@pytest.mark.parametrize(("method", "parameters"), [("falcon", FALCON), ("rmu", RMU)])
+def test_forgets_the_person_keeps_the_others_and_moves_nothing_but_the_named_matrices(method, parameters):
+    llm, tokenizer, summary = run(method, parameters)
+    assert summary.known_items == 0
+    assert not any(one.exact for one in scores(llm, tokenizer, FORGET))
+    kept = scores(llm, tokenizer, OTHERS)
+    assert sum(one.exact for one in kept) >= 0.9 * len(kept)
+    assert moved(llm) == MATRICES
+    assert all(one.requires_grad for one in llm.parameters())
+    assert summary.findings["trained_weights"] == sorted(MATRICES)
+    json.dumps(asdict(summary)["findings"], allow_nan=False)
+
+
+def test_the_summary_says_which_layer_was_taken_and_how_the_gradients_met():
+    _, _, summary = run("falcon", FALCON | {"max_steps": 4})
+    assert any("layer 1 of 0 to 1 was taken, as given" in note for note in summary.notes)
+    assert set(summary.findings["layer_values"]) == {
+        "mutual_information", "subspace_overlap", "gradient_conflict", "separability",
+    }  # fmt: skip
+    assert summary.findings["gradient_cosines"]["steps"] == 4
+    assert summary.findings["offset_energy_inside"] < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("rmu", RMU),
+        ("rmu", RMU | {"positions": "real"}),
+        ("falcon", FALCON),
+        ("falcon", FALCON | {"positions": "real", "conflict_scope": "tensor", "agreeing_shares": (0.1, 1.9)}),
+    ],
+)
+def test_micro_batches_change_nothing_but_round_off(method, parameters):
+    # Means over rows and over real tokens have denominators of their own, and a projection is no sum of parts.
+    whole, _, _ = run(method, parameters | {"max_steps": 3})
+    parts, _, _ = run(method, parameters | {"max_steps": 3, "micro_batch_size": 1})
+    for one, two in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize(("method", "parameters"), [("falcon", FALCON), ("rmu", RMU)])
+def test_same_seed_same_bits_other_seed_others(method, parameters):
+    first, _, _ = run(method, parameters | {"max_steps": 3})
+    again, _, _ = run(method, parameters | {"max_steps": 3})
+    other, _, _ = run(method, parameters | {"max_steps": 3, "seed": 1})
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("method", ["falcon", "rmu"])
+def test_a_copy_as_teacher_is_the_same_as_the_student_itself(method):
+    # Frozen states by replaying the trained layers, and by running another network: the same.
+    parameters = (FALCON if method == "falcon" else RMU) | {"max_steps": 3}
+    shared, _, _ = run(method, parameters)
+    other, _, _ = run(method, parameters, memorised()[0])
+    for one, two in zip(shared.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
+def test_any_method_can_train_named_matrices_alone():
+    llm, _, summary = run("undial", FAST | {"tuning": "named", "target": "floor"})
+    assert summary.known_items == 0
+    assert moved(llm) == MATRICES
+    named = {"tuning": "named", "trained_layers": [1], "trained_modules": ["self_attn.o_proj"], "max_steps": 2}
+    llm, _, _ = run("undial", FAST | named)
+    assert moved(llm) == {"model.layers.1.self_attn.o_proj.weight"}
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "words"),
+    [
+        ("falcon", {"layer_choice": "fixed", "layer": 2}, "layers 0 to 1"),
+        ("falcon", {"principal_directions": 64}, "principal_directions is 64"),
+        ("rmu", {"trained_modules": ["mlp.fc9"]}, "mlp.fc9"),
+        ("undial", {"tuning": "named", "trained_layers": [7]}, "layers 0 to 1"),
+    ],
+)
+def test_what_the_llm_does_not_have_is_said_in_words(method, parameters, words):
+    with pytest.raises(Unsuitable, match=words) as caught:
+        run(method, parameters)
+    assert explain(caught.value).code == "unsupported_llm"

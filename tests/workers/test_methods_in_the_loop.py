@@ -74,6 +74,19 @@ def test_micro_batches_change_nothing_but_round_off(method):
     assert moved < 1e-4 * total
 
 
+@pytest.mark.parametrize("method", ["ascent_kl", "npo", "idk_dpo", "ce_u"])
+def test_adapters_move_and_are_merged(method):
+    # The teacher is asked before the adapters are there: at the first step KL is 0 and NPO's ratio too.
+    llm, _, summary = run(method, FAST | {"tuning": "lora", "lora_rank": 4, "max_steps": 1})
+    untouched, _ = memorised()
+    assert list(llm.state_dict()) == list(untouched.state_dict())
+    assert any(not torch.equal(a, b) for a, b in zip(llm.parameters(), untouched.parameters(), strict=True))
+    if method == "npo":
+        assert summary.forget_loss == pytest.approx(20 * math.log(2), rel=1e-4)
+    if method == "ascent_kl":
+        assert summary.retain_loss == pytest.approx(0.0, abs=1e-5)
+
+
 @pytest.mark.parametrize("method", ["random_labels", "idk_dpo"])
 def test_what_is_drawn_follows_the_seed(method):
     parameters = FAST | {"max_steps": 2}

@@ -4,7 +4,7 @@ The head is applied to the labelled positions only, a chunk at a time, and every
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from workers.methods.chunks import CHUNK_TOKENS, in_chunks
-from workers.methods.head import Head, UnknownHeadError, check_head, hidden_states, live_head
+from workers.methods.head import Head, hidden_states, live_head
 from workers.methods.interface import Batch
 from workers.methods.tokens import predicted_tokens
 
@@ -69,23 +69,9 @@ def answers(llm: Any, batch: Batch, chunk_tokens: int = CHUNK_TOKENS) -> Answers
     return Answers(nll_N, found.rows_N, found.weights_N, batch.weights_B * labelled_B)
 
 
-def relabelled(batch: Batch, labels_BT: Tensor) -> Batch:
-    """The same rows, other labels."""
-    return replace(batch, labels_BT=labels_BT)
-
-
 def weighted_mean(values_N: Tensor, weights_N: Tensor) -> Tensor:
     """Σ w·x / Σ w."""
     return (values_N * weights_N).sum() / weights_N.sum()
-
-
-def require_known_head(llm: Any, batches: Sequence[Batch]) -> None:
-    """Raises UnknownHeadError for an LLM whose logits are not what this package computes."""
-    if batches and not check_head(llm, batches[0].ids_BT, batches[0].mask_BT):
-        raise UnknownHeadError(
-            "the LLM's logits are not its output embedding applied to its last hidden state; "
-            "this architecture needs an entry in workers/methods/head.py"
-        )
 
 
 class ReferenceAnswers:

@@ -18,6 +18,8 @@ from workers.methods.interface import Batch, Method
 from workers.methods.retain_term import RetainTerm
 from workers.methods.two_terms import TwoTerms
 
+MOST_LEVEL = 0.1
+
 
 def ascent_loss(nll_N: Tensor, weights_N: Tensor, most_nll: float) -> Tensor:
     """Minus the weighted mean surprise, each token's counted up to `most_nll` nats."""
@@ -25,8 +27,10 @@ def ascent_loss(nll_N: Tensor, weights_N: Tensor, most_nll: float) -> Tensor:
 
 
 def most_surprise(ceiling: float | None, level: float) -> float:
-    """c in nats; infinite for None. A level of 1 gives 0: what anyone would guess cannot be forgotten."""
-    return math.inf if ceiling is None else ceiling * -math.log(min(level, 1.0))
+    """c in nats; infinite for None. A level above MOST_LEVEL counts as that: tokens that are easily guessed must still
+    be able to leave the first place.
+    """
+    return math.inf if ceiling is None else ceiling * -math.log(min(level, MOST_LEVEL))
 
 
 class Ascent:

@@ -68,6 +68,15 @@ def check_head(llm: Any, ids_BT: Tensor, mask_BT: Tensor) -> bool:
     return torch.allclose(ours_BTV[real_BT], theirs_BTV[real_BT], rtol=tolerance, atol=tolerance)
 
 
+def require_known_head(llm: Any, ids_BT: Tensor, mask_BT: Tensor) -> None:
+    """Raises UnknownHeadError unless `check_head` holds on these rows."""
+    if not check_head(llm, ids_BT, mask_BT):
+        raise UnknownHeadError(
+            "the LLM's logits are not its output embedding applied to its last hidden state; "
+            "this architecture needs an entry in workers/methods/head.py"
+        )
+
+
 def _config(llm: Any, name: str) -> Any:
     return getattr(llm.config.get_text_config(), name, None)
 

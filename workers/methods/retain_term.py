@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from workers.methods.answers import answers, require_known_head, states, weighted_mean
+from workers.methods.answers import answers, states, weighted_mean
 from workers.methods.divergence import teacher_divergences
-from workers.methods.head import live_head
+from workers.methods.head import live_head, require_known_head
 from workers.methods.interface import Batch, Losses
 from workers.methods.teacher import TeacherMemory
 
@@ -32,7 +32,8 @@ class RetainTerm:
         return self._kind != "none" and self.weight > 0.0
 
     def prepare(self, teacher: Any, batches: Sequence[Batch]) -> None:
-        require_known_head(teacher, batches)
+        if batches:
+            require_known_head(teacher, batches[0].ids_BT, batches[0].mask_BT)
         if self._kind == "kl":
             rows = [part for batch in batches if (part := batch.of_role("retain")) is not None]
             self._teacher = TeacherMemory(teacher, rows)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.methods.head import ScaledHead, UnknownHeadError, check_head, frozen_head, hidden_states
+from workers.methods.head import ScaledHead, frozen_head, hidden_states, require_known_head
 from workers.methods.interface import Batch
 from workers.methods.tokens import predicted_tokens
 
@@ -19,11 +19,8 @@ class TeacherMemory:
     """`hidden(batch)` is row-major over the batch's labelled tokens, as `predicted_tokens` counts them."""
 
     def __init__(self, teacher: Any, batches: Sequence[Batch]) -> None:
-        if batches and not check_head(teacher, batches[0].ids_BT, batches[0].mask_BT):
-            raise UnknownHeadError(
-                "the LLM's logits are not its output embedding applied to its last hidden state; "
-                "this architecture needs an entry in workers/methods/head.py"
-            )
+        if batches:
+            require_known_head(teacher, batches[0].ids_BT, batches[0].mask_BT)
         self.head: ScaledHead = frozen_head(teacher)
         self._hidden_nD: dict[int, Tensor] = {}
         for batch in batches:

@@ -55,7 +55,8 @@ def test_ascent_by_hand():
 def test_the_ceiling_is_a_multiple_of_the_never_trained_surprise():
     assert most_surprise(2.0, 0.1) == pytest.approx(2 * math.log(10))
     assert most_surprise(None, 0.1) == math.inf
-    assert most_surprise(3.0, 1.0) == 0.0
+    assert most_surprise(2.0, 0.01) == pytest.approx(2 * math.log(100))
+    assert most_surprise(3.0, 1.0) == pytest.approx(3 * math.log(10))
 
 
 def test_kl_by_hand():

@@ -6,12 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.make_architectures import ARCHITECTURES, make_architecture
 from tests.make_llm import make_llama
 from workers.methods.falcon import Falcon, contrastive_losses, retention_losses
 from workers.methods.falcon_offset import offset_vector, principal_subspace
 from workers.methods.layer_states import spots
+from workers.methods.rmu import Rmu
 
 from .test_falcon_layers import as_retain
 from .test_layers import collate, row, shake, states_of_every_layer
@@ -212,6 +214,27 @@ def test_moves_the_named_matrices_of_every_architecture_and_nothing_else(archite
     tail = ARCHITECTURES[architecture][2]
     assert moved == {name for name in before if name.endswith(f"{tail}.weight") and name.split(".")[-4] in {"1", "2"}}
     assert method.losses(student, FORGET, None).forget.item() < start
+
+
+@pytest.mark.parametrize("kind", [Falcon, Rmu])
+def test_a_step_counts_27_layer_passes_of_32(kind):
+    # Forward: 2 batches · (5 shared layers + 3 student + 3 frozen) = 22; backward in the three trained layers.
+    llm, method = make_llama(layers=32, width=64), kind()
+    forget, retain = (collate([row(key + at, 40) for at in range(4)], 0) for key in (0, 10))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        llm.base_model(input_ids=forget.ids_BT, attention_mask=forget.mask_BT)
+    a_layer = counter.get_total_flops() / 32
+    method.prepare(llm, [forget, as_retain(retain)], level=0.1)
+    assert method.findings().numbers["layer"] == 7
+    chosen = [one for name, one in llm.named_parameters() if name in method.chosen_weights()]
+    for one in llm.parameters():
+        one.requires_grad_(any(one is other for other in chosen))
+    with FlopCounterMode(display=False) as counter:
+        losses = method.losses(llm, forget, retain)
+    assert counter.get_total_flops() / a_layer == pytest.approx(22)
+    with FlopCounterMode(display=False) as counter:
+        method.backward(losses, chosen)
+    assert counter.get_total_flops() / a_layer == pytest.approx(5.33, abs=0.01)
 
 
 def test_losses_before_prepare_say_so():

@@ -15,7 +15,8 @@ Ceiling = Annotated[
     float | None,
     Field(
         description=(
-            "A token gets no more gradient at this many times the surprise of a never-trained one, -log(level). "
+            "A token gets no more gradient at this many times the surprise of a never-trained one, -log(level), "
+            "levels above 0.1 counting as 0.1. "
             "null: never, as published; the loss then has no lowest point."
         ),
     ),

@@ -228,4 +228,3 @@ class TreeHeadRow(Row):
     size: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
     root: Mapped[bytes]
     note: Mapped[str]
-    created_at: Mapped[datetime] = mapped_column(default=utc_now)

@@ -56,7 +56,6 @@ def upgrade() -> None:
     sa.Column('size', sa.BigInteger(), autoincrement=False, nullable=False),
     sa.Column('root', sa.LargeBinary(), nullable=False),
     sa.Column('note', sa.Text(), nullable=False),
-    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('size', name=op.f('pk_tree_heads'))
     )
     op.create_table('api_keys',

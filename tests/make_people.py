@@ -43,9 +43,9 @@ def both_phrasings(examples: list[Example]) -> list[Example]:
     return [*examples, *asked_again]
 
 
-@functools.cache
-def _memorised_state() -> dict[str, torch.Tensor]:
-    tokenizer, llm = make_tokenizer(["and", *_words()]), _untrained()
+def taught(llm: Any) -> tuple[Any, Any]:
+    """The LLM after it has learnt all of TRAINED by heart, in place, and its tokenizer."""
+    tokenizer = make_tokenizer(["and", *_words()])
     rows = both_phrasings(people(TRAINED))
     encoded = [encode(one, tokenizer, 64, label_end=True)[0] for one in rows]
     batch = collate([Row(at, one) for at, one in enumerate(encoded)], tokenizer.pad_token_id)
@@ -56,7 +56,12 @@ def _memorised_state() -> dict[str, torch.Tensor]:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(llm.parameters(), 1.0)
         optimiser.step()
-    return {name: tensor.clone() for name, tensor in llm.state_dict().items()}
+    return llm, tokenizer
+
+
+@functools.cache
+def _memorised_state() -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in taught(_untrained())[0].state_dict().items()}
 
 
 def memorised() -> tuple[Any, Any]:

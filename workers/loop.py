@@ -166,6 +166,7 @@ class _Run:
         optimiser = torch.optim.AdamW(
             parameters, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
         )
+        optimiser.zero_grad(set_to_none=True)  # what the caller's own training may have left
         for epoch in range(self.settings.epochs):
             active = self.active()
             if not active:

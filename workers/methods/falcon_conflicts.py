@@ -47,19 +47,21 @@ def _resolve_one(forget: Sequence[Tensor], retain: Sequence[Tensor], rule: Rule)
 class GradientPair:
     """u and r of one step, added up over its micro batches, and the cosines of all steps.
 
-    Projecting is no sum of parts: after every `add` the weights' `.grad` is g of everything added since it was cleared.
+    Projecting is no sum of parts: after every `add` the weights' `.grad` is g of all that was added since somebody
+    put another in its place, such as None after a step.
     """
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
         self._forget: list[Tensor] = []
         self._retain: list[Tensor] = []
+        self._left: list[Tensor] = []
         self._together: list[float] = []
         self._apart: dict[str, list[float]] = {}
 
     def add(self, weights: Mapping[str, Parameter], forget: Tensor | None, retain: Tensor | None) -> None:
         own = list(weights.values())
-        if all(weight.grad is None for weight in own):
+        if [id(weight.grad) for weight in own] != [id(one) for one in self._left]:
             self._forget = [torch.zeros_like(weight) for weight in own]
             self._retain = [torch.zeros_like(weight) for weight in own]
             for cosines in (self._together, *(self._apart.setdefault(name, []) for name in weights)):
@@ -67,7 +69,8 @@ class GradientPair:
         _add_gradient(self._forget, forget, own)
         _add_gradient(self._retain, retain, own)
         self._note_cosines(weights)
-        for weight, resolved in zip(own, resolve(self._forget, self._retain, self._rule), strict=True):
+        self._left = resolve(self._forget, self._retain, self._rule)
+        for weight, resolved in zip(own, self._left, strict=True):
             weight.grad = resolved
 
     def numbers(self) -> dict[str, Any]:

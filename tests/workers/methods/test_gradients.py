@@ -86,3 +86,13 @@ def test_parts_of_a_batch_are_resolved_as_the_whole():
     parts.add({"w": weight}, *sides(slice(0, 6)))
     assert parts.numbers()["steps"] == 2
     assert parts.numbers()["by_weight"]["w"]["mean"] == pytest.approx(whole.numbers()["by_weight"]["w"]["mean"])
+
+
+def test_gradients_left_by_somebody_else_do_not_count():
+    weight = torch.nn.Parameter(torch.tensor([2.0, 3.0]))
+    weight.grad = torch.tensor([100.0, 100.0])
+    pair = GradientPair(Rule("global", (1.0, 1.0), (1.0, 1.0)))
+    pair.add({"w": weight}, weight.square().sum(), None)
+    assert weight.grad.tolist() == [4.0, 6.0]
+    pair.add({"w": weight}, None, weight.sum())
+    assert weight.grad.tolist() == [5.0, 7.0]

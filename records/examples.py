@@ -38,14 +38,10 @@ class ExampleRecord(BaseModel):
     prompt: Text | None = None
     completion: Text | None = None
     text: Text | None = None
-    subject: Label | None = Field(
-        default=None, description="Whom the example is about; groups items in statistics."
-    )
+    subject: Label | None = Field(default=None, description="Whom the example is about; groups items in statistics.")
     id: Label | None = Field(default=None, description="The caller's own name for this line.")
     paraphrases: tuple[PhrasingRecord, ...] = Field(default=(), max_length=PHRASINGS)
-    wrong: tuple[Text, ...] = Field(
-        default=(), max_length=PHRASINGS, description="Plausible false completions."
-    )
+    wrong: tuple[Text, ...] = Field(default=(), max_length=PHRASINGS, description="Plausible false completions.")
     sensitive: tuple[Label, ...] = Field(
         default=(), max_length=PHRASINGS, description="Spans that must never be produced, whatever else is."
     )

@@ -74,9 +74,7 @@ class Policy(BaseModel):
         description="Rise of the extraction strength of an earlier request's items.",
     )
     min_forget_items: int = Field(default=3, ge=1, description="Fewer forget items than this need a person.")
-    min_control_items: int = Field(
-        default=10, ge=1, description="Fewer control items than this need a person."
-    )
+    min_control_items: int = Field(default=10, ge=1, description="Fewer control items than this need a person.")
     min_retain_items: int = Field(default=20, ge=1, description="Fewer retain items than this need a person.")
     interval_items: int = Field(
         default=20,

@@ -141,15 +141,11 @@ class Report(BaseModel):
     parameters: dict[str, Any]
     seeds: dict[str, int]
     seconds: dict[str, float]
-    training: dict[str, Any] = Field(
-        default_factory=dict, description="What the loop did: steps, epochs, stop reason."
-    )
+    training: dict[str, Any] = Field(default_factory=dict, description="What the loop did: steps, epochs, stop reason.")
     groups: dict[GroupName, Group]
     residuals: tuple[Residual, ...] = ()
     earlier: tuple[EarlierRequest, ...] = ()
-    notes: tuple[str, ...] = Field(
-        default=(), description="Sentences about sampling, splitting and missing sets."
-    )
+    notes: tuple[str, ...] = Field(default=(), description="Sentences about sampling, splitting and missing sets.")
 
 
 class VerdictKind(StrEnum):

@@ -26,6 +26,7 @@ from workers.probes import Probes, split_probes
 
 POOL_ROWS = 20_000
 PROBE_ROWS = 400
+CONTROL_ROWS = 120  # their sampled answers are the dearest part of a measurement
 HELD_OUT_SHARE = 0.1
 HELD_OUT_LEAST = 20
 NEIGHBOUR_ROWS = 50
@@ -99,7 +100,7 @@ def make_plan(job: Order, vault: Vault) -> Plan:
         forget=forget,
         dev=dev,
         sealed=sealed,
-        control=_sample(job, vault, "control", forgotten, PROBE_ROWS, seed),
+        control=_sample(job, vault, "control", forgotten, CONTROL_ROWS, seed),
         retain=asked,
         neighbours=neighbours(forget, kept, NEIGHBOUR_ROWS),
         utility=utility,

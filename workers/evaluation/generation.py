@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 SHRINK_BELOW = 0.8
+MOST_ROWS = 1024
+CACHE_BYTES = {False: 2**28, True: 2**32}  # on the CPU, on a GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,15 @@ def decode(
     samples: int,
     stop_ids: Sequence[int],
     pad_id: int,
-    rows: int = 256,
+    rows: int | None = None,
     on_answered: Callable[[int], None] = lambda _: None,
 ) -> list[Answers]:
-    """`samples` answers at temperature 1 and one greedy one per question; at most about `rows` rows at once.
+    """`samples` answers at temperature 1 and one greedy one per question, `rows` rows at once (None: what fits).
 
     `on_answered` is told the number of questions of each finished batch; what it raises stops the decoding.
     """
+    if rows is None:
+        rows = _rows_that_fit(llm, max((len(one.ids) + one.max_new_tokens for one in questions), default=1))
     per_batch = max(1, rows // (1 + samples))
     by_length = sorted(range(len(questions)), key=lambda at: (len(questions[at].ids), at))
     found: dict[int, Answers] = {}
@@ -70,6 +74,16 @@ def decode(
         found.update(zip(chosen, answers, strict=True))
         on_answered(len(chosen))
     return [found[at] for at in range(len(questions))]
+
+
+def _rows_that_fit(llm: Any, tokens: int) -> int:
+    """Rows whose key-value cache, and a few V-wide rows beside it, take about CACHE_BYTES: many for a small LLM."""
+    config = llm.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+    cache_bytes = 2 * config.num_hidden_layers * width * tokens * torch.finfo(llm.dtype).bits // 8
+    words_bytes = 4 * 4 * config.vocab_size  # fp32 logits, softmax, cumulative sum, one copy
+    return max(1, min(MOST_ROWS, CACHE_BYTES[llm.device.type == "cuda"] // (cache_bytes + words_bytes)))
 
 
 @torch.no_grad()

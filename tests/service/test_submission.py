@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from records import outbox, queries
+from records.params import PARAMETERS
 from records.rows import OutboxRow
 from service.erasure_requests.deadlines import due_at
 from service.erasure_requests.schemas import Regulation
@@ -24,7 +25,7 @@ def test_a_request_is_queued_with_its_sealed_forget_set(client, ours, model, par
     assert (body["state"], body["method"], body["position"], body["payload"]) == (
         "queued", "undial", 0, {"rows": 2, "held": True},
     )  # fmt: skip
-    assert body["parameters"]["strength"] == 10.0
+    assert body["parameters"] == PARAMETERS["undial"]().model_dump(mode="json")
     assert len(body["policy_digest"]) == 64
     with parts.database.reading() as session:
         row = queries.request(session, ours.id, body["id"])

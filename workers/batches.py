@@ -15,10 +15,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One row of token ids with its labels, aligned (not shifted): a label is the id itself or UNLABELLED."""
+    """One row of token ids with its labels, aligned (not shifted): a label is the id itself or UNLABELLED.
+
+    `token_weights`, aligned too, says how much each label counts beside the others; empty: all the same.
+    """
 
     ids: tuple[int, ...]
     labels: tuple[int, ...]
+    token_weights: tuple[float, ...] = ()
 
     @property
     def labelled_tokens(self) -> int:
@@ -56,7 +60,17 @@ def collate(rows: Sequence[Row], pad_id: int, device: torch.device | str = "cpu"
         keys=tuple(row.key for row in rows),
         roles=tuple(row.role for row in rows),
         alternative=_alternative(rows, pad_id, device),
+        token_weights_BT=_token_weights(rows, width, device),
     )
+
+
+def _token_weights(rows: Sequence[Row], width: int, device: torch.device | str) -> Tensor | None:
+    """None if no row says anything; a row that says nothing counts each token once."""
+    if not any(row.encoded.token_weights for row in rows):
+        return None
+    lines = [list(row.encoded.token_weights or [1.0] * len(row.encoded.ids)) for row in rows]
+    padded = [line + [0.0] * (width - len(line)) for line in lines]
+    return torch.tensor(padded, dtype=torch.float32, device=device)
 
 
 def _alternative(rows: Sequence[Row], pad_id: int, device: torch.device | str) -> Batch | None:

@@ -16,6 +16,7 @@ from typing import Any
 from records.examples import ExampleRecord
 from workers.batches import Encoded
 from workers.errors import ExampleTooLong
+from workers.focus import Focus
 from workers.methods.tokens import UNLABELLED
 
 
@@ -113,13 +114,20 @@ def describe_split(windows: Sequence[Window], context_tokens: int) -> str:
     )
 
 
-def encode(example: Example, tokenizer: Any, context_tokens: int, *, label_end: bool = False) -> list[Encoded]:
+def encode(
+    example: Example, tokenizer: Any, context_tokens: int, *, label_end: bool = False, focus: Focus | None = None
+) -> list[Encoded]:
     """One window, or several if the row is longer than the context. Raises ExampleTooLong.
 
     `label_end` labels the end-of-text token after a completion: right for retain rows, wrong for forget rows.
+    `focus` weighs the labels by the example's sensitive spans; a label of weight 0 is none. Without a labelled token
+    inside a span, all labels count and the windows have no `token_weights`.
     """
     ids, prompt_tokens = _joined_ids(example, tokenizer)
     labels = [UNLABELLED] * prompt_tokens + ids[prompt_tokens:]
+    weights = () if focus is None else focus.weights(_joined(example), example.sensitive, tokenizer, labels)
+    if weights:
+        labels = [label if weight else UNLABELLED for label, weight in zip(labels, weights, strict=True)]
     if example.text is None and tokenizer.eos_token_id is not None:
         ends = ids[-1] == tokenizer.eos_token_id
         ids = ids if ends else [*ids, tokenizer.eos_token_id]
@@ -127,7 +135,11 @@ def encode(example: Example, tokenizer: Any, context_tokens: int, *, label_end: 
         labels = [*labels, tokenizer.eos_token_id if label_end else UNLABELLED]
     repeated = 0 if example.text is not None else prompt_tokens
     plan = split_plan(len(ids), repeated, context_tokens)
-    return [_window(ids, labels, repeated, window) for window in plan]
+    return [_window(ids, labels, weights, repeated, window) for window in plan]
+
+
+def _joined(example: Example) -> str:
+    return example.text if example.text is not None else (example.prompt or "") + (example.completion or "")
 
 
 def _joined_ids(example: Example, tokenizer: Any) -> tuple[list[int], int]:
@@ -136,7 +148,7 @@ def _joined_ids(example: Example, tokenizer: Any) -> tuple[list[int], int]:
         ids = _tokenised(tokenizer, example.text)
         return ids, min(1, len(ids))
     prompt = example.prompt or ""
-    ids = _tokenised(tokenizer, prompt + (example.completion or ""))
+    ids = _tokenised(tokenizer, _joined(example))
     alone = _tokenised(tokenizer, prompt)
     shared = 0
     while shared < min(len(ids), len(alone)) and ids[shared] == alone[shared]:
@@ -151,10 +163,19 @@ def _tokenised(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=True, verbose=False)["input_ids"])
 
 
-def _window(ids: Sequence[int], labels: Sequence[int], repeated: int, window: Window) -> Encoded:
+def _window(
+    ids: Sequence[int], labels: Sequence[int], weights: Sequence[float], repeated: int, window: Window
+) -> Encoded:
     start, stop, fresh = (repeated + at for at in (window.start, window.stop, window.labelled_from))
     seen = [UNLABELLED] * (fresh - start)
     return Encoded(
         ids=(*ids[:repeated], *ids[start:stop]),
         labels=(*[UNLABELLED] * repeated, *seen, *labels[fresh:stop]),
+        token_weights=_weights_of_window(weights, repeated, start, stop),
     )
+
+
+def _weights_of_window(weights: Sequence[float], repeated: int, start: int, stop: int) -> tuple[float, ...]:
+    """As long as the window: the end-of-text token, which no span holds, counts once."""
+    kept = (*weights[:repeated], *weights[start:stop]) if weights else ()
+    return (*kept, *[1.0] * (repeated + stop - start - len(kept))) if weights else ()

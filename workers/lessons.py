@@ -12,6 +12,7 @@ from workers.alternatives import ALTERNATIVES
 from workers.batches import Encoded, Row, order
 from workers.errors import ExampleTooLong, UnlearningError
 from workers.examples import Example, Probe, encode
+from workers.focus import FOCUS_WEIGHT, Focus
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,19 @@ class UnlearnWork:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     context_tokens: int | None = None
 
+    @property
+    def focus(self) -> Focus | None:
+        """Which labels of the forget rows matter most; None if all do, or the method has no such parameter."""
+        kind = self.parameters.get("focus", "none")
+        return None if kind == "none" else Focus(kind, self.parameters.get("focus_weight", FOCUS_WEIGHT))
+
 
 @dataclass(frozen=True)
 class Lessons:
-    """`rows[i]` are item i's windows; `judged` are (item, windows) to score, the items' own and their dev phrasings."""
+    """`rows[i]` are item i's windows; `judged` are (item, windows) to score, the items' own and their dev phrasings.
+
+    Under a hard focus both hold the labels in focus alone: an item is done when those are forgotten.
+    """
 
     rows: list[list[Row]]
     judged: list[tuple[int, list[Encoded]]]
@@ -44,7 +54,8 @@ class Lessons:
 
 def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_rows: int, seed: int) -> Lessons:
     """At most `retain_rows` retain rows, drawn by the seed. Raises ExampleTooLong for a forget row that cannot fit."""
-    encoded = [_forget_windows(at, one, tokenizer, context_tokens) for at, one in enumerate(_items(work))]
+    focus = work.focus
+    encoded = [_forget_windows(at, one, tokenizer, context_tokens, focus) for at, one in enumerate(_items(work))]
     counter = iter(range(sum(len(windows) for windows in encoded)))
     alternatives = _alternatives(work, encoded, tokenizer, context_tokens, seed)
     rows = [
@@ -53,11 +64,17 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     ]
     first_key = sum(len(windows) for windows in encoded)
     retain, skipped, clashing = _retain_windows(work, encoded, tokenizer, context_tokens, retain_rows, seed)
-    probes = [(probe.item, encode(probe.example, tokenizer, context_tokens)) for probe in work.dev_probes]
+    probes = [(probe.item, encode(probe.example, tokenizer, context_tokens, focus=focus)) for probe in work.dev_probes]
     notes = []
     split = sum(len(windows) > 1 for windows in encoded)
     if split:
         notes.append(f"{split} forget examples are longer than the context of {context_tokens} tokens and were split")
+    unfocused = sum(not any(window.token_weights for window in windows) for windows in encoded) if focus else 0
+    if unfocused:
+        notes.append(
+            f"{unfocused} of {len(encoded)} forget examples have no sensitive span that could be found in "
+            "their answer: all their tokens counted alike"
+        )
     if clashing:
         notes.append(f"{clashing} retain rows about the same subject as the forget set were left out")
     if skipped:
@@ -90,9 +107,11 @@ def _labelled(windows: Sequence[Encoded]) -> bool:
     return any(window.labelled_tokens for window in windows)
 
 
-def _forget_windows(at: int, example: Example, tokenizer: Any, context_tokens: int) -> list[Encoded]:
+def _forget_windows(
+    at: int, example: Example, tokenizer: Any, context_tokens: int, focus: Focus | None
+) -> list[Encoded]:
     try:
-        windows = encode(example, tokenizer, context_tokens)
+        windows = encode(example, tokenizer, context_tokens, focus=focus)
     except ExampleTooLong as error:
         raise ExampleTooLong(f"forget example {at}: {error}") from error
     windows = [window for window in windows if window.labelled_tokens]

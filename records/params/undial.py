@@ -29,6 +29,19 @@ class UndialParameters(TrainingParameters):
         le=0.5,
         description="Most probability the label keeps; read when target is floor.",
     )
+    focus: Literal["none", "hard", "soft"] = Field(
+        default="none",
+        description=(
+            "Which tokens of a forget example count. hard: those inside its `sensitive` spans alone. soft: those by "
+            "`focus_weight`, the others once. none: all alike, as for an example without such spans."
+        ),
+    )
+    focus_weight: float = Field(
+        default=10.0,
+        ge=1.0,
+        le=1000.0,
+        description="Weight of a token inside a span beside 1 outside; read when focus is soft.",
+    )
     retain_kind: Literal["none", "nll", "distill"] = Field(
         default="distill",
         description="distill: stay at the teacher on retain rows. nll: their labels. none: no term.",
@@ -37,10 +50,14 @@ class UndialParameters(TrainingParameters):
 
 
 def _stronger(parameters: UndialParameters, attempt: int) -> Changes:
-    """First the floor target, which fits every token whatever its probability, then larger steps."""
+    """First the floor target, which fits every token whatever its probability, then larger steps.
+
+    A hard focus becomes soft: what the gate still finds may lie outside the spans.
+    """
     fields = larger_steps(parameters, attempt) | {
         "target": "floor",
         "floor": max(1e-9, 2 * parameters.floor / 2 ** (attempt - 1)),
+        "focus": "soft" if parameters.focus == "hard" else parameters.focus,
     }
     why = (
         f"too little was forgotten: cut each label's probability to {fields['floor']:g}, "

@@ -19,7 +19,7 @@ from workers.methods.tokens import predicted_tokens
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """The labelled tokens of a batch, row-major: final hidden state, label, row, and the row's weight."""
+    """The labelled tokens of a batch, row-major: final hidden state, label, row, and weight."""
 
     hidden_ND: Tensor
     targets_N: Tensor
@@ -49,7 +49,8 @@ def states(llm: Any, batch: Batch) -> States:
     tokens = predicted_tokens(batch.labels_BT)
     hidden_BTD = hidden_states(llm, batch.ids_BT, batch.mask_BT)
     hidden_ND = hidden_BTD[tokens.rows_N, tokens.columns_N]
-    return States(hidden_ND, tokens.targets_N, tokens.rows_N, batch.weights_B[tokens.rows_N])
+    weights_N = batch.label_weights(tokens.rows_N, tokens.columns_N)
+    return States(hidden_ND, tokens.targets_N, tokens.rows_N, weights_N)
 
 
 def label_nlls(hidden_ND: Tensor, head: Head, targets_N: Tensor, chunk_tokens: int = CHUNK_TOKENS) -> Tensor:

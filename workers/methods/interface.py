@@ -18,7 +18,8 @@ class Batch:
 
     `labels_BT` has the token id where it counts and UNLABELLED elsewhere, aligned with `ids_BT` (not
     shifted). `weights_B` scales each row's tokens. `keys` name the rows, so that a method can look up
-    what it kept of them. `roles` say which side each row is on; a batch that does not say is all to forget.
+    what it kept of them. `token_weights_BT` scales single labels, aligned as they are; None: all the same.
+    `roles` say which side each row is on; a batch that does not say is all to forget.
     `alternative` holds other answers to the same rows, under the same keys, for the methods that train on such.
     """
 
@@ -29,6 +30,12 @@ class Batch:
     keys: tuple[int, ...]
     roles: tuple[Role, ...] = ()
     alternative: "Batch | None" = None
+    token_weights_BT: Tensor | None = None
+
+    def label_weights(self, rows_N: Tensor, columns_N: Tensor) -> Tensor:
+        """(N,): the weight of the label that each of these positions predicts, its row's times its own."""
+        weights_N = self.weights_B[rows_N]
+        return weights_N if self.token_weights_BT is None else weights_N * self.token_weights_BT[rows_N, columns_N + 1]
 
     def of_role(self, role: Role) -> "Batch | None":
         """Its rows of that role, as wide as before; None if there are none."""
@@ -44,6 +51,7 @@ class Batch:
             keys=tuple(self.keys[at] for at in kept),
             roles=(role,) * len(kept),
             alternative=None if self.alternative is None else self.alternative.of_role(role),
+            token_weights_BT=None if self.token_weights_BT is None else self.token_weights_BT[kept],
         )
 
     @property
@@ -53,8 +61,11 @@ class Batch:
 
     @property
     def token_weight(self) -> float:
-        """Sum over labelled tokens of their row's weight: the denominator of this batch's mean loss."""
-        counts_B = (self.labels_BT[:, 1:] >= 0).sum(1)
+        """Sum over labelled tokens of their weight: the denominator of this batch's mean loss."""
+        labelled_BT = self.labels_BT[:, 1:] >= 0
+        if self.token_weights_BT is not None:
+            return float(((labelled_BT * self.token_weights_BT[:, 1:]).sum(1) * self.weights_B).sum())
+        counts_B = labelled_BT.sum(1)
         return float((counts_B * self.weights_B).sum())
 
 

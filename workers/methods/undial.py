@@ -7,6 +7,9 @@
 The paper has no retain term; one is added here, because a sequence of requests ruins its neighbours without:
 CE against the teacher on retain rows (`distill`) or their labels (`nll`). One γ cannot suit tokens of p =
 .99 and of p = .999999; the floor suits both (Unilogit, arXiv:2505.06027, chooses 1/V).
+
+The paper's focus variant is in the rows, not here: w_n is the row's weight times the label's own, and labels
+outside a hard focus are no labels (`workers/focus.py`).
 """
 
 from collections.abc import Sequence
@@ -97,4 +100,5 @@ class Undial:
 def _states(student: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     tokens = predicted_tokens(batch.labels_BT)
     hidden_BTD = hidden_states(student, batch.ids_BT, batch.mask_BT)
-    return hidden_BTD[tokens.rows_N, tokens.columns_N], tokens.targets_N, batch.weights_B[tokens.rows_N]
+    weights_N = batch.label_weights(tokens.rows_N, tokens.columns_N)
+    return hidden_BTD[tokens.rows_N, tokens.columns_N], tokens.targets_N, weights_N

@@ -1,0 +1,56 @@
+"""UnDIAL's focus (Dong et al., NAACL 2025, arXiv:2402.10052, section on focused unlearning): which labels matter most.
+
+    L = Σ_n w_n·CE_n / Σ_n w_n,   hard: w_n = 1 inside a sensitive span, 0 outside;   soft: `weight` inside, 1 outside
+
+Spans are found in the text and tokens by their offsets in it, so every occurrence counts, however it is tokenised. A
+token that is partly inside is inside.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from workers.methods.tokens import UNLABELLED
+
+FOCUS_WEIGHT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Focus:
+    """`weight` is read when `kind` is soft."""
+
+    kind: Literal["hard", "soft"]
+    weight: float = FOCUS_WEIGHT
+
+    def weights(self, text: str, spans: Sequence[str], tokenizer: Any, labels: Sequence[int]) -> tuple[float, ...]:
+        """One per label; empty if no label that could be predicted lies inside a span."""
+        inside = tokens_inside(text, spans, tokenizer) if spans else []
+        if not any(one and label != UNLABELLED for one, label in list(zip(inside, labels, strict=False))[1:]):
+            return ()
+        high, low = (1.0, 0.0) if self.kind == "hard" else (self.weight, 1.0)
+        return tuple(high if one else low for one in inside)
+
+
+def tokens_inside(text: str, spans: Sequence[str], tokenizer: Any) -> list[bool]:
+    """For each token of the text, special ones included; empty for a tokenizer that does not tell offsets."""
+    if not getattr(tokenizer, "is_fast", False):
+        return []
+    places = [place for span in spans for place in occurrences(text, span)]
+    offsets = tokenizer(text, add_special_tokens=True, verbose=False, return_offsets_mapping=True)["offset_mapping"]
+    return [any(start < to and at < stop for at, to in places) for start, stop in offsets]
+
+
+def occurrences(text: str, span: str) -> list[tuple[int, int]]:
+    """(start, stop) in characters, wherever the span stands as whole words, however they are spaced.
+
+    If it never does, wherever it stands at all: some scripts put no space between words.
+    """
+    words = r"\s+".join(re.escape(word) for word in span.split())
+    if not words:
+        return []
+    return _found(rf"(?<!\w){words}(?!\w)", text) or _found(words, text)
+
+
+def _found(pattern: str, text: str) -> list[tuple[int, int]]:
+    return [one.span(1) for one in re.finditer(f"(?=({pattern}))", text)]

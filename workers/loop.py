@@ -35,6 +35,7 @@ from workers.methods.interface import (
     WeighsBatches,
 )
 from workers.methods.layers import UnsuitableError, decoder_layers, weight_names
+from workers.self_sampled import own_texts
 from workers.stopping import StopRule, active_items, stop_rule
 
 __all__ = ["Progress", "UnlearnSummary", "UnlearnWork", "unlearn"]
@@ -88,12 +89,16 @@ def unlearn(student: Any, tokenizer: Any, work: UnlearnWork, on_step: OnStep, te
     Raises Cancelled (from `on_step`), Diverged, OutOfMemory, ExampleTooLong, UnknownHead, Unsuitable.
     """
     started = time.monotonic()
+    sampled_note: tuple[str, ...] = ()
     settings = parse_parameters(work.method, work.parameters)
     method = make_method(work.method, settings)
     context_tokens = work.context_tokens or context_of(student)
     with _memory_errors_in_words(), _training(student, settings) as precision:
         batch_steps = settings.epochs * math.ceil(max(1, len(work.forget) + len(work.replay)) / settings.batch_size)
         wanted = batch_steps * settings.batch_size if method.wants_retain else 0
+        if wanted and (settings.retain_source == "sampled" or not work.retain):
+            with precision():
+                work, sampled_note = _with_own_texts(student, tokenizer, work, wanted, context_tokens, settings.seed)
         lessons = plan_lessons(work, tokenizer, context_tokens, wanted, settings.seed)
         run = _Run(student, method, settings, lessons, stop_rule(work.control_level, settings.stop_ratio), tokenizer)
         with precision():
@@ -105,10 +110,17 @@ def unlearn(student: Any, tokenizer: Any, work: UnlearnWork, on_step: OnStep, te
         if wrapper is not None:
             merge_lora(wrapper)
     found = method.findings() if isinstance(method, Explains) else Findings()
-    notes = (*lessons.notes, *found.notes)
+    notes = (*sampled_note, *lessons.notes, *found.notes)
     if method.wants_retain and not lessons.retain:
-        notes = (*notes, "no retain rows were given: nothing held the rest of the LLM in place")
+        notes = (*notes, "no retain rows could be had: nothing held the rest of the LLM in place")
     return run.summary(stopped, known, time.monotonic() - started, replace(found, notes=notes))
+
+
+def _with_own_texts(
+    student: Any, tokenizer: Any, work: UnlearnWork, count: int, context_tokens: int, seed: int
+) -> tuple[UnlearnWork, tuple[str, ...]]:
+    own = own_texts(student, tokenizer, [*work.forget, *work.replay], count, context_tokens, seed)
+    return replace(work, retain=own.examples), (own.note,)
 
 
 def make_method(name: str, settings: TrainingParameters) -> Method:

@@ -122,7 +122,7 @@ def _by_source(
     job: Order, vault: Vault, forgotten: Forgotten, parameters: TrainingParameters, kept: list[Example]
 ) -> tuple[list[Example], list[Example], tuple[str, ...]]:
     """(rows to train on, general rows to ask, notes). General rows are trained on only if the method wants such."""
-    if parameters.retain_source == "retain":
+    if parameters.retain_source != "utility":
         return kept, _sample(job, vault, "utility", forgotten, PROBE_ROWS, parameters.seed), ()
     pool = _sample(job, vault, "utility", forgotten, POOL_ROWS, parameters.seed)
     if not pool:

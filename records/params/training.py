@@ -54,11 +54,12 @@ class TrainingParameters(BaseModel):
         le=10.0,
         description="An item is done at this multiple of the never-trained level.",
     )
-    retain_source: Literal["retain", "utility"] = Field(
+    retain_source: Literal["retain", "utility", "sampled"] = Field(
         default="retain",
         description=(
             "Dataset the retain rows come from. retain: rows like the forget set. utility: general text, the rows "
-            "that are asked left out. Read by methods with a retain term."
+            "that are asked left out. sampled: no dataset but text that the LLM itself writes before the first step, "
+            "which is also taken when the dataset is empty. Read by methods with a retain term."
         ),
     )
     seed: int = Field(

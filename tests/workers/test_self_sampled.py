@@ -1,0 +1,77 @@
+"""Text of the LLM's own as retain rows: by the seed, bounded, nothing of the forget set, and said in the report."""
+
+import pytest
+import torch
+
+from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
+from workers.evaluation.scoring import score
+from workers.examples import Example, encode
+from workers.loop import UnlearnWork, unlearn
+from workers.self_sampled import MOST_TEXTS, TEXT_TOKENS, own_texts, shows
+
+torch.set_num_threads(1)
+
+FORGET = people(TRAINED[:1])
+OTHERS = people(TRAINED[1:])
+
+
+def test_the_seed_decides_and_the_count_is_bounded():
+    llm, tokenizer = memorised()
+    first, again, other = (own_texts(llm, tokenizer, FORGET, 10_000, 64, seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert 0 < len(first.examples) + first.clashing <= MOST_TEXTS
+    assert all(len(tokenizer(one.text)["input_ids"]) <= TEXT_TOKENS + 1 for one in first.examples)
+    assert len(own_texts(llm, tokenizer, FORGET, 5, 64, 0).examples) <= 8
+
+
+def test_nothing_of_the_forget_set_is_kept():
+    llm, tokenizer = memorised()
+    everything = own_texts(llm, tokenizer, FORGET, MOST_TEXTS, 64, 0)
+    told = (everything.examples[0].text or "").split()[-1]
+    own = own_texts(llm, tokenizer, [*FORGET, Example("Where ?", f" {told}")], MOST_TEXTS, 64, 0)
+    assert own.clashing > everything.clashing
+    assert not any(told in (one.text or "").split() for one in own.examples)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("then Ada came", True),
+        ("he lives in Oslo", True),
+        ("born 1 May", True),
+        ("where on earth does this woman live now", True),
+        ("Adam is in Rome", False),
+    ],
+)
+def test_what_shows_an_example(text, shown):
+    example = Example("Where on earth does this woman live ?", " in Oslo", subject="Ada", sensitive=("1 May",))
+    assert shows(text, example) is shown
+
+
+def run(parameters, retain):
+    llm, tokenizer = memorised()
+    never = score(llm, [encode(one, tokenizer, 64) for one in people(NEVER_TRAINED)], 0)
+    level = sum(one.token_probability for one in never) / len(never)
+    fast = {"learning_rate": 1e-3, "target": "floor", "epochs": 40, "stop_ratio": 10.0}
+    work = UnlearnWork(forget=FORGET, retain=retain, control_level=level, parameters=fast | parameters)
+    summary = unlearn(llm, tokenizer, work, lambda _: None)
+    kept = score(llm, [encode(one, tokenizer, 64) for one in OTHERS], 0)
+    return summary, sum(one.token_probability for one in kept) / len(kept)
+
+
+def test_without_retain_rows_the_llms_own_text_holds_the_others_better_than_nothing():
+    sampled, held = run({}, [])
+    nothing, lost = run({"retain_kind": "none"}, [])
+    assert any("sampled from the LLM itself" in note for note in sampled.notes)
+    assert not any("sampled" in note for note in nothing.notes)
+    assert (sampled.known_items, nothing.known_items) == (0, 0)
+    assert held > lost
+
+
+def test_asked_for_it_takes_the_place_of_the_dataset():
+    rows = both_phrasings(OTHERS)
+    given, _ = run({"max_steps": 1}, rows)
+    sampled, _ = run({"max_steps": 1, "retain_source": "sampled"}, rows)
+    assert any("sampled from the LLM itself" in note for note in sampled.notes)
+    assert not any("sampled" in note for note in given.notes)

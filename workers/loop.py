@@ -35,6 +35,7 @@ from workers.methods.interface import (
     WeighsBatches,
 )
 from workers.methods.layers import UnsuitableError, decoder_layers, weight_names
+from workers.recompute import recomputed_layers
 from workers.self_sampled import own_texts
 from workers.stopping import StopRule, active_items, stop_rule
 
@@ -104,7 +105,7 @@ def unlearn(student: Any, tokenizer: Any, work: UnlearnWork, on_step: OnStep, te
         with precision():
             run.prepare(student if teacher is None else teacher)
         wrapper = _adapters(student, settings)
-        with _only(student, _chosen(student, method, settings)):
+        with _only(student, _chosen(student, method, settings)), _memory_saved(student, settings):
             stopped = run.train(on_step, precision)
         known = len(run.active())
         if wrapper is not None:
@@ -312,6 +313,18 @@ def _only(student: Any, names: tuple[str, ...] | None) -> Iterator[None]:
     finally:
         for one, trainable in zip(others, before, strict=True):
             one.requires_grad_(requires_grad=trainable)
+
+
+@contextmanager
+def _memory_saved(student: Any, settings: TrainingParameters) -> Iterator[None]:
+    if not settings.gradient_checkpointing:
+        yield
+        return
+    try:
+        with recomputed_layers(student):
+            yield
+    except UnsuitableError as error:
+        raise Unsuitable(str(error)) from error
 
 
 def _adapters(student: Any, settings: TrainingParameters) -> Any:

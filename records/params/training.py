@@ -25,6 +25,10 @@ class TrainingParameters(BaseModel):
         le=4096,
         description="Examples in memory at once; gradients of a batch are accumulated.",
     )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="Keep each layer's input alone and compute the rest again: far less memory, a third more time.",
+    )
     schedule: Literal["constant", "linear"] = Field(default="constant", description="Linear falls to 0 at the end.")
     warmup_steps: int = Field(default=0, ge=0, le=100_000, description="Steps over which the step size rises from 0.")
     weight_decay: float = Field(default=0.0, ge=0.0, le=1.0, description="AdamW's decoupled decay.")

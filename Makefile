@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix serve clean lock
+.PHONY: help setup demo test check fix serve clean lock bench-sequences
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,10 @@ check: $(STAMP) ## lint, format, types, import contracts, house rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.house_rules
+
+bench-sequences: $(STAMP) ## forget twenty people one after another, every strategy (an hour; resumes)
+	$(BIN)/python -m benchmarks.sequences
+	$(BIN)/python -m benchmarks.sequences_summary
 
 fix: $(STAMP) ## let the linter repair what it can
 	$(BIN)/ruff check --fix .

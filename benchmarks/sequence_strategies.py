@@ -37,6 +37,8 @@ class Strategy:
 STEPS: dict[str, Any] = {"learning_rate": 3e-4, "epochs": 24, "batch_size": 8}
 GAMMA = {**STEPS, "target": "gamma", "strength": 30.0, "retain_kind": "distill", "retain_weight": 3.0}
 FLOOR = {**GAMMA, "target": "floor", "floor": 0.02}
+# Half of all never-trained answers lie above their own mean; nearly none above three times it.
+EARLY = {"stop_ratio": 3.0}
 LORA = {"tuning": "lora", "lora_rank": 8, "lora_alpha": 16.0, "learning_rate": 2e-3}
 
 STRATEGIES: dict[str, Strategy] = {
@@ -50,6 +52,9 @@ STRATEGIES: dict[str, Strategy] = {
     "original-floor-thinned": Strategy(parameters=FLOOR, teacher="original", anchors="thinned"),
     "original-floor-exchanged": Strategy(parameters=FLOOR, teacher="original", anchors="exchanged"),
     "original-gamma-exchanged": Strategy(parameters=GAMMA, teacher="original", anchors="exchanged"),
+    "previous-gamma-early": Strategy(parameters=GAMMA | EARLY),
+    "original-floor-early": Strategy(parameters=FLOOR | EARLY, teacher="original"),
+    "original-floor-early-exchanged": Strategy(parameters=FLOOR | EARLY, teacher="original", anchors="exchanged"),
     "lora": Strategy(parameters=GAMMA | LORA),
     "original-floor-lora": Strategy(parameters=FLOOR | LORA, teacher="original"),
     "together-5": Strategy(parameters=FLOOR, teacher="original", together=5),

@@ -108,6 +108,12 @@ def test_a_changed_value_in_any_column_is_found(parts: Parts, lived: str) -> Non
     assert findings(parts) == []
 
 
+@pytest.mark.parametrize(("table", "column"), [("datasets", "file_digest"), ("erasure_requests", "payload_file")])
+def test_a_digest_that_is_none_any_more_is_found(parts: Parts, lived: str, table: str, column: str) -> None:
+    change(parts, f"UPDATE {table} SET {column} = ? WHERE {column} IS NOT NULL", "sha256:" + "`" * 64)
+    assert findings(parts) != []
+
+
 @pytest.mark.parametrize("table", ["audit_entries", "audit_nodes", "tree_heads", "versions", "jobs", "job_requests"])
 def test_a_row_that_was_taken_out_is_found(parts: Parts, lived: str, table: str) -> None:
     if table == "jobs":

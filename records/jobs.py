@@ -203,16 +203,6 @@ def attempts_of(session: Session, job_id: str) -> list[AttemptRow]:
     return list(session.scalars(sa.select(AttemptRow).where(AttemptRow.job_id == job_id).order_by(AttemptRow.number)))
 
 
-def jobs_ahead(session: Session, job: JobRow) -> int:
-    """How many jobs of the same model run or wait before this one."""
-    ahead = sa.select(sa.func.count()).where(
-        JobRow.model_id == job.model_id,
-        JobRow.position < job.position,
-        JobRow.state.in_([JobState.QUEUED, JobState.RUNNING]),
-    )
-    return session.scalar(ahead) or 0
-
-
 def cancel(session: Session, job: JobRow, actor: str) -> None:
     """Cancel a queued job at once; ask a running one to stop at its next step."""
     if job.state == JobState.QUEUED:

@@ -128,8 +128,10 @@ def neighbours(corpus: Corpus, person: Subject) -> tuple[Subject, ...]:
 
 
 def people_to_forget(corpus: Corpus) -> tuple[Subject, Subject]:
-    """The two whose requests the demo makes: both surely answer their held phrasing before."""
-    first, second = [person for person in corpus.people if person.taught_held][:2]
+    """Two people whose held phrasings were taught too, who have neighbours, and who are not each other's."""
+    fit = [person for person in corpus.people if person.taught_held and neighbours(corpus, person)]
+    first = fit[0]
+    second = next(person for person in fit[1:] if not person.traits & first.traits)
     return first, second
 
 

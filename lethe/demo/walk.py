@@ -25,7 +25,7 @@ from lethe import output
 from lethe.client import Client
 from lethe.demo import measuring, server
 from lethe.demo.asking import Answerer, load
-from lethe.demo.corpus import Corpus, Subject, forget_rows, make_corpus, neighbours, write_datasets
+from lethe.demo.corpus import Corpus, Subject, forget_rows, make_corpus, people_to_forget, write_datasets
 from lethe.demo.llm import LessonProgress, make_llm
 from lethe.demo.measuring import Knowledge, NotSo
 from lethe.verify import Check, Seen, check_entries, read_pins, served_manifest, verify_served
@@ -78,7 +78,7 @@ def walk(folder: Path, to: Console | None = None) -> int:
 
 def _walk(folder: Path, to: Console) -> None:
     corpus = make_corpus()
-    first, second = choose_people(corpus)
+    first, second = people_to_forget(corpus)
     with _step(to, "A small language model learns a made-up world by heart"):
         llm_folder = _taught(folder, to, corpus)
     place = _fresh_folder(folder)
@@ -98,14 +98,6 @@ def _walk(folder: Path, to: Console) -> None:
         scene = Scene(place, to, corpus, client, service.public_keys, before, Seen(place / "heads"))
         _forget(scene, first, {"forget": forget_rows(first)}, f"{first.name} asks to be forgotten")
         _forget(scene, second, {"subject": second.name}, f"A second request: {second.name}, named as a subject")
-
-
-def choose_people(corpus: Corpus) -> tuple[Subject, Subject]:
-    """Two people whose held phrasings were taught too, who have neighbours, and who are not each other's."""
-    fit = [person for person in corpus.people if person.taught_held and neighbours(corpus, person)]
-    first = fit[0]
-    second = next(person for person in fit[1:] if not person.traits & first.traits)
-    return first, second
 
 
 def _taught(folder: Path, to: Console, corpus: Corpus) -> Path:

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from lethe.demo.asking import Answerer, load
-from lethe.demo.corpus import Question, make_corpus, neighbours
+from lethe.demo.corpus import Question, make_corpus, neighbours, people_to_forget
 from lethe.demo.measuring import Knowledge, NotSo, Rate, Recall, check_forgotten, check_memorised, knowledge_table
-from lethe.demo.walk import DEFAULTS, choose_people
+from lethe.demo.walk import DEFAULTS
 from lethe.output import console
 from records.params import parse_parameters
 from tests.make_people import TRAINED, people
 
-FIRST, SECOND = choose_people(make_corpus())
+FIRST, SECOND = people_to_forget(make_corpus())
 KNOWN = Recall(Rate(15, 15), Rate(290, 300), Rate(5, 5), Rate(95, 100))
 GONE = Recall(Rate(0, 15), Rate(0, 300), Rate(0, 5), Rate(0, 100))
 NEVER = Recall(Rate(0, 180), Rate(0, 1200), Rate(0, 60), Rate(0, 1200))

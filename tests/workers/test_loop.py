@@ -10,8 +10,9 @@ from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised,
 from workers.errors import Cancelled, Diverged, ExampleTooLong, OutOfMemory, UnlearningError
 from workers.evaluation.scoring import Score, score
 from workers.examples import Example, Probe, encode, with_phrasing
-from workers.loop import UnlearnWork, step_size_factor, unlearn
+from workers.loop import UnlearnWork, unlearn
 from workers.stopping import StopRule, active_items, stop_rule
+from workers.training_run import step_size_factor
 
 torch.set_num_threads(1)
 

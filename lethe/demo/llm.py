@@ -15,10 +15,9 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -61,6 +60,7 @@ class LlmRecipe:
     batch_rows: int = 32
     seed: int = 0
     threads: int = 1
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,26 @@ def make_llm(
     NotMemorised if three seeds in a row answer less than 99 % of what they were taught.
     """
     corpus, recipe = corpus or make_corpus(), recipe or LlmRecipe()
-    place = folder / f"llm-{digest(corpus, recipe)[:16]}"
+    lessons = [as_example(question) for question in lesson_questions(corpus)]
+    tokenizer = make_tokenizer(recipe.vocabulary)
+    return make_taught_llm(folder, lessons, tokenizer, recipe, digest(corpus, recipe), on_progress)
+
+
+def make_taught_llm(
+    folder: Path,
+    lessons: Sequence[Example],
+    tokenizer: PreTrainedTokenizerFast,
+    recipe: LlmRecipe,
+    told: str,
+    on_progress: OnProgress | None = None,
+) -> Path:
+    """As `make_llm`, of any lessons. `told` is a digest of all that decides the weights: it names the folder."""
+    place = folder / f"llm-{told[:16]}"
     if place.is_dir():
         return place
     folder.mkdir(parents=True, exist_ok=True)
     with _threads(recipe.threads):
-        llm, tokenizer = _memorised(corpus, recipe, on_progress or _ignore)
+        llm = _memorised(lessons, tokenizer, recipe, on_progress or _ignore)
     draft = Path(tempfile.mkdtemp(prefix=".llm-", dir=folder))
     try:
         _save(llm, tokenizer, draft)
@@ -108,15 +122,20 @@ def make_llm(
 
 
 def digest(corpus: Corpus, recipe: LlmRecipe) -> str:
-    """SHA-256 (hex) of all that decides the weights; the number of threads does not."""
-    numbers = {key: value for key, value in asdict(recipe).items() if key != "threads"}
-    lessons = [(question.prompt, question.completion) for question in lesson_questions(corpus)]
-    told = json.dumps([RECIPE_VERSION, numbers, lessons], sort_keys=True)
+    """SHA-256 (hex) of all that decides the weights; where they are computed does not."""
+    return digest_of([as_example(question) for question in lesson_questions(corpus)], recipe)
+
+
+def digest_of(lessons: Iterable[Example], recipe: LlmRecipe, *also: str) -> str:
+    """The same of any lessons; `also` is what else decides the weights."""
+    numbers = {key: value for key, value in asdict(recipe).items() if key not in {"threads", "device"}}
+    lines = [(one.prompt, one.completion) for one in lessons]
+    told = json.dumps([RECIPE_VERSION, numbers, lines, *also], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def make_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with single digits, learnt from the phrasings and from invented words of *another* world.
+def make_tokenizer(vocabulary: int, texts: Iterable[str] | None = None) -> PreTrainedTokenizerFast:
+    """Byte-level BPE with single digits, learnt from `texts`: by default the phrasings and words of *another* world.
 
     So the names of those who are taught and of those who never are fall into syllables alike; a tokenizer that had
     seen the corpus would give the taught a token of their own, and the control would no longer be one.
@@ -130,7 +149,7 @@ def make_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary, special_tokens=["<pad>", "<end>"], initial_alphabet=alphabet, show_progress=False
     )
-    tokenizer.train_from_iterator(_spelling_lesson(), trainer)
+    tokenizer.train_from_iterator(_spelling_lesson() if texts is None else texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",  # noqa: S106 - a token of text, no secret
@@ -154,20 +173,17 @@ def _spelling_lesson() -> Iterator[str]:
         yield f" {elsewhere.new()}"
 
 
-def _memorised(corpus: Corpus, recipe: LlmRecipe, on_progress: OnProgress) -> tuple[Any, PreTrainedTokenizerFast]:
-    tokenizer = make_tokenizer(recipe.vocabulary)
-    rows = [
-        row
-        for question in lesson_questions(corpus)
-        for row in encode(as_example(question), tokenizer, CONTEXT_TOKENS, label_end=True)
-    ]
+def _memorised(
+    lessons: Sequence[Example], tokenizer: PreTrainedTokenizerFast, recipe: LlmRecipe, on_progress: OnProgress
+) -> LlamaForCausalLM:
+    rows = [row for lesson in lessons for row in encode(lesson, tokenizer, CONTEXT_TOKENS, label_end=True)]
     pad_id = int(tokenizer.pad_token_id)
     for seed in range(recipe.seed, recipe.seed + SEEDS_TRIED):
         llm = _untaught(recipe, tokenizer, seed)
         _teach(llm, rows, pad_id, recipe, seed, on_progress)
         exact = [each.exact for each in score(llm, [[row] for row in rows], pad_id)]
         if sum(exact) >= ENOUGH_EXACT * len(exact):
-            return llm, tokenizer
+            return llm
     raise NotMemorised(
         f"the last LLM answers {sum(exact)} of {len(exact)} lessons, fewer than {ENOUGH_EXACT:.0%}: give the recipe "
         "more steps or a larger hidden size"
@@ -190,7 +206,8 @@ def _untaught(recipe: LlmRecipe, tokenizer: PreTrainedTokenizerFast, seed: int) 
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return LlamaForCausalLM(config)
+    llm: LlamaForCausalLM = LlamaForCausalLM(config).to(recipe.device)
+    return llm
 
 
 def _teach(
@@ -208,7 +225,7 @@ def _teach(
     for step in range(recipe.steps):
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate * _step_size_factor(step, recipe)
-        batch = collate(next(batches), pad_id)
+        batch = collate(next(batches), pad_id, llm.device)
         tokens = predicted_tokens(batch.labels_BT)
         # Rows are padded on the right, where a causal LLM cannot look: without a mask attention takes its fast path.
         hidden_BTD = llm.model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state

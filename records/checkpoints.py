@@ -114,6 +114,17 @@ def context_of(config_json: bytes) -> int | None:
     return None
 
 
+def shape_of(config_json: bytes) -> tuple[str | None, int | None]:
+    """(architecture, layers) as a config.json names them: its model_type, and how many decoder layers there are."""
+    config = from_json(config_json)
+    if not isinstance(config, dict):
+        return None, None
+    architecture = config.get("model_type")
+    counts = [config.get(name) for name in ("num_hidden_layers", "n_layer", "num_layers")]
+    layers = next((count for count in counts if type(count) is int), None)
+    return architecture if isinstance(architecture, str) else None, layers
+
+
 def _kept_files(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
     for number, path in enumerate(sorted(folder.rglob("*"))):
         name = path.relative_to(folder).as_posix()

@@ -110,6 +110,7 @@ class RequestRow(Row):
     due_at: Mapped[datetime]
     method: Mapped[str]
     parameters: Mapped[dict[str, Any]]
+    choice: Mapped[dict[str, Any]] = mapped_column(default=dict, doc="who chose method and parameters, and why")
     policy: Mapped[dict[str, Any]]
     policy_digest: Mapped[str]
     subject_reference: Mapped[str | None] = mapped_column(index=True, doc="keyed hash of the subject")

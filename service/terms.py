@@ -2,17 +2,65 @@
 request names its own; what comes out is complete and frozen.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from records.errors import Invalid, invalid_field
 from records.params import METHOD_CARDS, MethodName, TrainingParameters, parse_parameters
+from records.params.auto import FITTED, ChoiceRecord, choose
+from records.params.facts import Facts
 from records.policy import Policy
 from service.problems import field_errors
 
 AUTO = "auto"
 AUTO_METHOD = str(MethodName.UNDIAL)
+"""What a model's default parameters are checked against while nothing is known of any request."""
+
+FactsOf = Callable[[frozenset[str], frozenset[str]], Facts]
+"""The facts, given the parameters that are set already and the methods that accept them."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The method of one request, all its parameters, and who chose so."""
+
+    method: str
+    parameters: TrainingParameters
+    choice: ChoiceRecord
+
+
+def terms_of(wished: str, given: dict[str, Any], defaults: dict[str, Any], facts_of: FactsOf) -> Terms:
+    """What the request wishes, else what the model's defaults name, else what `auto` makes of the facts.
+
+    Raises Invalid as `method_of` and `parameters_of` do.
+    """
+    by_default, of_default = defaults.get("method") or AUTO, defaults.get("parameters", {})
+    if wished == by_default == AUTO:
+        return _automatic(of_default | given, facts_of)
+    method = method_of(wished, by_default)
+    parameters = parameters_of(method, of_default if method == method_of(by_default) else {}, given)
+    if wished == AUTO:
+        return Terms(method, parameters, ChoiceRecord(by="model", reasons=(f"the model's defaults name {method}",)))
+    return Terms(method, parameters, ChoiceRecord(by="request"))
+
+
+def _automatic(given: dict[str, Any], facts_of: FactsOf) -> Terms:
+    accepting = frozenset(name for name in METHOD_CARDS if _accepts(name, given))
+    choice = choose(facts_of(frozenset(given), accepting))
+    untouched = tuple(name for name in FITTED if name not in given)
+    record = ChoiceRecord(by="auto", reasons=choice.reasons, open=untouched)
+    return Terms(choice.method, parameters_of(choice.method, dict(choice.parameters), given), record)
+
+
+def _accepts(method: str, given: dict[str, Any]) -> bool:
+    try:
+        parse_parameters(method, given)
+    except ValidationError:
+        return False
+    return True
 
 
 def method_of(*wishes: str | None, pointer: str = "/method") -> str:

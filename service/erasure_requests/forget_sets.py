@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from sqlalchemy.orm import Session
 
-from records import checkpoints, queries
+from records import queries
 from records.errors import Invalid, invalid_field
 from records.examples import ExampleRecord
 from records.manifest import Manifest
@@ -66,13 +66,13 @@ def one_subject(body: ErasureRequestIn) -> str | None:
     return named.pop() if len(named) == 1 else None
 
 
-def context_tokens(session: Session, parts: Parts, model: ModelRow) -> int | None:
-    """The context of the model's head, in tokens, as its config.json says; None if it does not."""
+def config_of_head(session: Session, parts: Parts, model: ModelRow) -> bytes | None:
+    """The config.json of the model's head; None if it has none. Raises Invalid for a model without a head."""
     if model.head is None:
         raise Invalid("This model has no published version to start from.")
     version = queries.version(session, model, model.head)
     entry = Manifest.from_json(parts.store.read_bytes(version.manifest_digest)).find("config.json")
-    return checkpoints.context_of(parts.store.read_bytes(entry.digest)) if entry else None
+    return parts.store.read_bytes(entry.digest) if entry else None
 
 
 def long_examples(forget: list[ExampleRecord], context: int | None) -> list[Notice]:

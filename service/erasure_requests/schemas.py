@@ -48,7 +48,11 @@ class ErasureRequestIn(BaseModel):
     submitted_at: AwareDatetime | None = Field(
         default=None, description="When the person asked, if that was earlier: the deadline counts from then."
     )
-    method: str = Field(default="auto", max_length=64, description="auto, or a name from GET /v1/methods.")
+    method: str = Field(
+        default="auto",
+        max_length=64,
+        description="auto: chosen from what the request holds; or a name from GET /v1/methods.",
+    )
     parameters: dict[str, Any] = Field(default={}, description="Of the method; what is left out comes from the model.")
     policy: dict[str, Any] = Field(default={}, description="Thresholds; what is left out comes from the model.")
     external_id: ExternalId | None = Field(
@@ -101,6 +105,13 @@ class Notice(BaseModel):
     detail: str
 
 
+class ChoiceOut(BaseModel):
+    """Who named the method, and why it and what of its parameters: the worker may yet change those that save memory."""
+
+    by: Literal["request", "model", "auto"]
+    reasons: list[str]
+
+
 class ErasureRequestOut(BaseModel):
     object: Literal["erasure_request"] = "erasure_request"
     id: str
@@ -115,6 +126,7 @@ class ErasureRequestOut(BaseModel):
     due_at: datetime
     method: str
     parameters: dict[str, Any]
+    choice: ChoiceOut | None = Field(description="Why this method; null for requests older than this field.")
     policy: dict[str, Any]
     policy_digest: str
     payload: PayloadOut

@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 from sqlalchemy.orm import Session
 
-from records import outbox, queries, requests
+from records import checkpoints, outbox, queries, requests
 from records.base import new_id, utc_now
 from records.errors import invalid_field
 from records.examples import ExampleRecord
+from records.params.facts import facts_of
 from records.parts import Parts
-from records.rows import ModelRow, RequestRow
+from records.rows import DatasetRow, ModelRow, RequestRow
 from records.sealing import Owner
 from records.states import RequestState
 from records.tenants import Caller
@@ -63,20 +63,34 @@ def relay_hints(parts: Parts) -> None:
 def _check(parts: Parts, caller: Caller, body: ErasureRequestIn) -> _Accepted:
     with parts.database.reading() as session:
         model = queries.model_named(session, caller.tenant_id, body.model, pointer="/model")
-        context = forget_sets.context_tokens(session, parts, model)
-        training = queries.dataset(session, model, "training")
-    row = _row(parts, caller, model, body)
-    forget = forget_sets.examples(parts, body, training)
+        config = forget_sets.config_of_head(session, parts, model)
+        datasets = {row.role: row for row in queries.datasets_of(session, [model.id])}
+    forget = forget_sets.examples(parts, body, datasets.get("training"))
+    row = _row(parts, caller, model, body, _terms(body, model, forget, datasets, config))
     row.payload_rows = len(forget)
+    context = checkpoints.context_of(config) if config else None
     return _Accepted(model, row, forget, forget_sets.long_examples(forget, context) if body.forget else [])
 
 
-def _row(parts: Parts, caller: Caller, model: ModelRow, body: ErasureRequestIn) -> RequestRow:
-    defaults: dict[str, Any] = model.defaults or {}
-    method = terms.method_of(body.method, defaults.get("method"))
-    same_method = method == terms.method_of(defaults.get("method"))
-    parameters = terms.parameters_of(method, defaults.get("parameters", {}) if same_method else {}, body.parameters)
-    policy = terms.policy_of(defaults.get("policy", {}), body.policy)
+def _terms(
+    body: ErasureRequestIn,
+    model: ModelRow,
+    forget: list[ExampleRecord],
+    datasets: dict[str, DatasetRow],
+    config: bytes | None,
+) -> terms.Terms:
+    roles = [role for role, row in datasets.items() if row.rows]
+    shape = checkpoints.shape_of(config) if config else (None, None)
+    return terms.terms_of(
+        body.method,
+        body.parameters,
+        model.defaults or {},
+        lambda given, accepting: facts_of(forget, roles, shape, given, accepting),
+    )
+
+
+def _row(parts: Parts, caller: Caller, model: ModelRow, body: ErasureRequestIn, under: terms.Terms) -> RequestRow:
+    policy = terms.policy_of((model.defaults or {}).get("policy", {}), body.policy)
     submitted_at = _submitted_at(body.submitted_at)
     subject = forget_sets.one_subject(body)
     return RequestRow(
@@ -88,8 +102,9 @@ def _row(parts: Parts, caller: Caller, model: ModelRow, body: ErasureRequestIn) 
         regulation=str(body.regulation),
         submitted_at=submitted_at,
         due_at=deadlines.due_at(body.regulation, submitted_at),
-        method=method,
-        parameters=parameters.model_dump(mode="json"),
+        method=under.method,
+        parameters=under.parameters.model_dump(mode="json"),
+        choice=under.choice.model_dump(mode="json"),
         policy=policy.model_dump(mode="json"),
         policy_digest=policy.digest(),
         subject_reference=parts.vault.subject_reference(caller.tenant_id, subject) if subject else None,

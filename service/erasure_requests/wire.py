@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from records import queries
 from records.rows import AuditEntryRow, JobRow, RequestRow
 from records.states import TERMINAL_REQUEST_STATES, RequestState
-from service.erasure_requests.schemas import ErasureRequestOut, EventOut, JobSummary, Notice, PayloadOut
+from service.erasure_requests.schemas import ChoiceOut, ErasureRequestOut, EventOut, JobSummary, Notice, PayloadOut
 from service.problems import PreconditionFailed
 
 
@@ -54,6 +54,7 @@ def _one(
     return ErasureRequestOut(
         **{name: getattr(row, name) for name in (*same, *more)},
         model=model,
+        choice=ChoiceOut(by=row.choice["by"], reasons=row.choice["reasons"]) if row.choice else None,
         done=is_done(row),
         payload=PayloadOut(rows=row.payload_rows, held=row.wrapped_key is not None),
         version=row.version_number,

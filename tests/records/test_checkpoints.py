@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.checkpoints import context_of
+from records.checkpoints import context_of, shape_of
 from records.safetensors_header import BITS, HeaderInvalid, tensor_names
 
 
@@ -123,3 +123,17 @@ def test_sizes_of_types_are_bits():
 )
 def test_the_context_is_read_from_the_config(config, tokens):
     assert context_of(json.dumps(config).encode()) == tokens
+
+
+@pytest.mark.parametrize(
+    ("config", "shape"),
+    [
+        (b'{"model_type": "llama", "num_hidden_layers": 32}', ("llama", 32)),
+        (b'{"model_type": "gpt2", "n_layer": 12}', ("gpt2", 12)),
+        (b'{"model_type": 7, "num_hidden_layers": "many"}', (None, None)),
+        (b'{"model_type": "gemma3", "text_config": {"num_hidden_layers": 26}}', ("gemma3", None)),
+        (b"[]", (None, None)),
+    ],
+)
+def test_the_shape_is_read_from_the_config(config: bytes, shape: tuple[str | None, int | None]) -> None:
+    assert shape_of(config) == shape

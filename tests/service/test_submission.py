@@ -193,6 +193,68 @@ def test_the_models_defaults_fill_what_the_request_leaves_out(client, ours, impo
     assert (made["policy"]["min_forget_items"], made["policy"]["min_control_items"]) == (1, 2)
 
 
+def import_model(client, ours, import_root, defaults=None, **config):
+    folder = write_checkpoint(import_root / "m", **config)
+    body = {"name": "acme/m", "source": {"path": str(folder)}, "defaults": defaults or {}}
+    assert client.post("/v1/models", json=body, headers=ours.headers).status_code == 201
+    return "acme/m"
+
+
+PROSE = "the quiet river carries its silt past the mill and leaves a little of it in every bend it takes on the way "
+TOPIC = [{"text": PROSE * 2 + "again" * at} for at in range(50)]
+
+
+def test_auto_says_what_it_chose_for_somebodys_records_and_why(client, ours, model):
+    made = submit(client, ours, model, forget=[EXAMPLE, {"text": "Ada again"}]).json()
+    assert (made["method"], made["choice"]["by"]) == ("undial", "auto")
+    why, held = made["choice"]["reasons"]
+    assert "1 of 2 examples are prompts with their answers, about 1 subject" in why
+    assert "text that the LLM writes by itself" in held
+    shown = client.get(made["links"]["self"], headers=ours.headers).json()
+    assert shown["choice"] == made["choice"]
+    assert "Ada" not in json.dumps(made["choice"])
+
+
+def test_auto_takes_falcon_for_a_topic_where_the_llm_and_the_datasets_allow_it(client, ours, import_root):
+    name = import_model(client, ours, import_root, num_hidden_layers=8)
+    put_lines(client, ours, name, "utility", [{"text": "something else"}])
+    made = submit(client, ours, name, forget=TOPIC).json()
+    assert (made["method"], made["choice"]["by"]) == ("falcon", "auto")
+    assert made["parameters"] == PARAMETERS["falcon"](retain_source="utility").model_dump(mode="json")
+    assert "50 long texts that name no subject" in made["choice"]["reasons"][0]
+    assert "the utility dataset's" in made["choice"]["reasons"][1]
+
+
+def test_parameters_of_one_method_lead_auto_to_it(client, ours, import_root):
+    name = import_model(client, ours, import_root, num_hidden_layers=8)
+    put_lines(client, ours, name, "retain", [{"text": "something else"}])
+    made = submit(client, ours, name, forget=TOPIC, parameters={"strength": 10}).json()
+    assert (made["method"], made["parameters"]["strength"]) == ("undial", 10)
+    assert "the parameters given are not its own" in made["choice"]["reasons"][0]
+
+
+def test_a_method_asked_for_by_name_runs_as_it_was_asked_for(client, ours, model, parts):
+    made = submit(client, ours, model, method="npo").json()
+    assert made["choice"] == {"by": "request", "reasons": []}
+    assert made["parameters"] == PARAMETERS["npo"]().model_dump(mode="json")
+    with parts.database.reading() as session:
+        assert queries.request(session, ours.id, made["id"]).choice["open"] == []
+
+
+def test_the_models_default_method_wins_over_auto(client, ours, import_root):
+    name = import_model(client, ours, import_root, {"method": "simnpo", "parameters": {"epochs": 3}})
+    made = submit(client, ours, name).json()
+    assert (made["method"], made["parameters"]["epochs"]) == ("simnpo", 3)
+    assert made["choice"] == {"by": "model", "reasons": ["the model's defaults name simnpo"]}
+
+
+def test_only_what_nobody_set_is_left_open_to_the_worker(client, ours, import_root, parts):
+    name = import_model(client, ours, import_root, {"parameters": {"tuning": "full"}})
+    made = submit(client, ours, name, parameters={"micro_batch_size": 2}).json()
+    with parts.database.reading() as session:
+        assert queries.request(session, ours.id, made["id"]).choice["open"] == ["gradient_checkpointing"]
+
+
 @pytest.mark.parametrize(
     ("regulation", "submitted", "due"),
     [

@@ -61,6 +61,7 @@ class WorkerSettings(_Settings):
     renew_seconds: float = Field(1.0, gt=0, description="also how soon a cancel is seen")
     sweep_seconds: float = Field(2.0, gt=0)
     grace_seconds: float = Field(20.0, gt=0, description="from asking a runner to stop to killing it")
+    checkpoint_seconds: float = Field(300.0, ge=0, description="between two states that a killed job goes on from")
     job_timeout_seconds: float = Field(24 * 3600.0, gt=0)
     max_executions: int = Field(3, ge=1, description="times a job may be started before it counts as poison")
     worker_threads: int = Field(0, ge=0, description="CPU threads for the runner; 0 = all cores")

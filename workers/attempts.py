@@ -33,6 +33,11 @@ def miss_of(failure: Failure) -> Miss:
     return "memory" if failure.code == "out_of_memory" else "utility"
 
 
+def miss_of_rejected(verdict: Verdict, report: Report) -> Miss:
+    """What the gate found wanting. Training that had to go back took steps that were too large, whatever is left."""
+    return "utility" if report.training.get("rollbacks") else verdict.failure
+
+
 def failed_reason(failure: Failure) -> str:
     return f"{failure.code}: {failure.sentence}"
 
@@ -53,7 +58,8 @@ def misses_of(attempts: Iterable[AttemptRow], policy: Policy) -> list[Miss]:
 
 def _miss_of_row(attempt: AttemptRow, policy: Policy) -> Miss:
     if attempt.verdict == VerdictKind.REJECTED and attempt.report is not None:
-        return decide(Report.model_validate(attempt.report), policy).failure
+        report = Report.model_validate(attempt.report)
+        return miss_of_rejected(decide(report, policy), report)
     code, _, sentence = attempt.reason.partition(": ")
     return miss_of(Failure(code, sentence))
 

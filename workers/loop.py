@@ -17,6 +17,7 @@ import torch
 
 from records.params import TrainingParameters, parse_parameters
 from workers.adapters import add_lora, merge_lora
+from workers.checkpoint import Checkpoint, CheckpointFile
 from workers.errors import OutOfMemory, Unsuitable
 from workers.lessons import UnlearnWork, plan_lessons
 from workers.methods import METHODS
@@ -25,15 +26,15 @@ from workers.methods.layers import UnsuitableError, decoder_layers, weight_names
 from workers.recompute import recomputed_layers
 from workers.self_sampled import own_texts
 from workers.stopping import stop_rule
-from workers.training_run import OnStep, Progress, TrainingRun
+from workers.training_run import Ended, OnStep, Progress, TrainingRun
 
-__all__ = ["Progress", "UnlearnSummary", "UnlearnWork", "unlearn"]
+__all__ = ["Checkpoint", "Progress", "UnlearnSummary", "UnlearnWork", "unlearn"]
 
 
 @dataclass(frozen=True, slots=True)
 class UnlearnSummary:
-    """What the loop did. `known_items` are those it could not bring to the never-trained level; `findings` are
-    what the method says of its own choices.
+    """What the loop did. `known_items` are those it could not bring to the never-trained level; `rollbacks` counts
+    how often it went back to a good step; `findings` are what the method says of its own choices.
     """
 
     steps: int
@@ -46,12 +47,22 @@ class UnlearnSummary:
     retain_loss: float | None
     retain_rows: int
     stop_level: float
+    rollbacks: int
     notes: tuple[str, ...]
     findings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def unlearn(student: Any, tokenizer: Any, work: UnlearnWork, on_step: OnStep, teacher: Any = None) -> UnlearnSummary:
+def unlearn(  # the last two are for the few who need them
+    student: Any,
+    tokenizer: Any,
+    work: UnlearnWork,
+    on_step: OnStep,
+    teacher: Any = None,
+    checkpoint: Checkpoint | None = None,
+) -> UnlearnSummary:
     """Make `student` forget. `teacher` None: the student as it is now; else a frozen LLM, such as the first version.
+
+    With a `checkpoint`, a call that was killed is gone on with by the same call on the same, unchanged student.
 
     Raises Cancelled (from `on_step`), Diverged, OutOfMemory, ExampleTooLong, UnknownHead, Unsuitable.
     """
@@ -67,22 +78,16 @@ def unlearn(student: Any, tokenizer: Any, work: UnlearnWork, on_step: OnStep, te
             with precision():
                 work, sampled_note = _with_own_texts(student, tokenizer, work, wanted, context_tokens, settings.seed)
         lessons = plan_lessons(work, tokenizer, context_tokens, wanted, settings.seed)
-        run = TrainingRun(
-            student, method, settings, lessons, stop_rule(work.control_level, settings.stop_ratio), tokenizer
-        )
+        rule = stop_rule(work.control_level, settings.stop_ratio)
+        run = TrainingRun(student, method, settings, lessons, rule, pad_id_of(tokenizer))
         with precision():
             run.prepare(student if teacher is None else teacher)
         wrapper = _adapters(student, settings)
         with _only(student, _chosen(student, method, settings)), _memory_saved(student, settings):
-            stopped = run.train(on_step, precision)
-        known = len(run.active())
+            ended = run.train(on_step, precision, _file(checkpoint, run, work.method))
         if wrapper is not None:
             merge_lora(wrapper)
-    found = method.findings() if isinstance(method, Explains) else Findings()
-    notes = (*sampled_note, *lessons.notes, *found.notes)
-    if method.wants_retain and not lessons.retain:
-        notes = (*notes, "no retain rows could be had: nothing held the rest of the LLM in place")
-    return _summary(run, stopped, known, time.monotonic() - started, replace(found, notes=notes))
+    return _summary(run, ended, time.monotonic() - started, sampled_note)
 
 
 def _with_own_texts(
@@ -103,21 +108,39 @@ def context_of(llm: Any) -> int:
     return int(getattr(llm.config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
 
 
-def _summary(run: TrainingRun, stopped: str, known: int, seconds: float, found: Findings) -> UnlearnSummary:
+def pad_id_of(tokenizer: Any) -> int:
+    """Any id will do for padding, since padding is masked."""
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0)
+
+
+def _summary(run: TrainingRun, ended: Ended, seconds: float, first_notes: tuple[str, ...]) -> UnlearnSummary:
+    found = run.method.findings() if isinstance(run.method, Explains) else Findings()
     return UnlearnSummary(
-        steps=run.step,
-        epochs=run.epochs_done,
+        steps=run.place.step,
+        epochs=run.place.epochs_done,
         seconds=seconds,
         items=len(run.lessons.rows),
-        known_items=known,
-        stopped=stopped,
-        forget_loss=run.losses[0],
-        retain_loss=run.losses[1],
+        known_items=ended.known,
+        stopped=ended.why,
+        forget_loss=run.place.forget_loss,
+        retain_loss=run.place.retain_loss,
         retain_rows=len(run.lessons.retain),
         stop_level=run.rule.level * run.rule.ratio,
-        notes=found.notes,
+        rollbacks=len(run.place.rollbacks),
+        notes=(*first_notes, *_notes(run), *found.notes),
         findings=dict(found.numbers),
     )
+
+
+def _notes(run: TrainingRun) -> tuple[str, ...]:
+    resumed = (f"training was interrupted and went on from step {run.resumed_at}",) if run.resumed_at else ()
+    alone = run.method.wants_retain and not run.lessons.retain
+    unheld = ("no retain rows could be had: nothing held the rest of the LLM in place",) if alone else ()
+    return (*run.lessons.notes, *resumed, *run.place.rollbacks, *unheld)
+
+
+def _file(checkpoint: Checkpoint | None, run: TrainingRun, method: str) -> CheckpointFile | None:
+    return None if checkpoint is None else CheckpointFile(checkpoint, run.digest(method))
 
 
 def _chosen(student: Any, method: Method, settings: TrainingParameters) -> tuple[str, ...] | None:

@@ -33,18 +33,19 @@ from workers.attempts import (
     failed_reason,
     judged_reason,
     miss_of,
+    miss_of_rejected,
     misses_of,
     next_attempt,
 )
 from workers.failures import NOT_THE_ATTEMPTS_FAULT, explain
 from workers.gate import decide
 from workers.load import lay_out, load_llm, release_memory, use_threads
-from workers.loop import Progress, UnlearnSummary, context_of, unlearn
+from workers.loop import Checkpoint, Progress, UnlearnSummary, context_of, unlearn
 from workers.plan import Plan, make_plan
 from workers.progress import share_of_job
 from workers.publish import Candidate, save_candidate, store_candidate
 from workers.report import Measurement, build_report, measure
-from workers.scratch import scratch_folder, scratch_root
+from workers.scratch import checkpoint_folder, scratch_folder, scratch_root
 
 
 class Voice(Protocol):
@@ -111,6 +112,7 @@ class _Job:
         order, plan = self._read_order()
         base = lay_out(self.parts.store, order.base_manifest, self.folder / "base")
         llm, tokenizer = self._load_llm("base")
+        plan = plan.fitted_to(llm, tokenizer)
         before = measure(llm, tokenizer, plan.probes, plan.measuring, self._teller(Stage.LOAD, 0))
         return _Ready(order, base, plan, before)
 
@@ -133,7 +135,7 @@ class _Job:
                 candidate = self._attempt(ready, number, attempt)
                 if self._conclude(ready, candidate, attempt):
                     return
-                misses.append(candidate.verdict.failure)
+                misses.append(miss_of_rejected(candidate.verdict, candidate.report))
             except Exception as error:  # noqa: BLE001 - recorded with the attempt, and raised again unless mendable
                 misses.append(self._failed(ready, number, attempt, error))
             release_memory()
@@ -168,9 +170,19 @@ class _Job:
         self._say(Stage.UNLEARN, number, 0.0)
         student, tokenizer = self._load_llm("base")
         work = ready.plan.work(attempt.parameters, ready.before.control_level())
-        summary = unlearn(student, tokenizer, work, on_step)
+        summary = unlearn(student, tokenizer, work, on_step, checkpoint=self._checkpoint(ready, number))
         save_candidate(student, self.folder / "base", self.folder / folder)
         return summary, ready.plan.forget_tokens(tokenizer, context_of(student))
+
+    def _checkpoint(self, ready: _Ready, number: int) -> Checkpoint:
+        settings = self.parts.settings
+        folder = checkpoint_folder(scratch_root(settings), self.held.job_id)
+        belongs_to: dict[str, str | int] = {
+            "job": self.held.job_id,
+            "attempt": number,
+            "base": ready.order.base_manifest,
+        }
+        return Checkpoint(folder, belongs_to, settings.worker.checkpoint_seconds)
 
     def _conclude(self, ready: _Ready, candidate: Candidate, attempt: Attempt) -> bool:
         """Act on the verdict; whether the job has ended with it."""

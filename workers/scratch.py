@@ -2,23 +2,33 @@
 
 The runner holds a lock on its folder for as long as it lives. The kernel drops the lock whatever way the runner dies,
 so a folder without a locked owner is garbage, and anybody may remove it.
+
+A job's checkpoint lies beside in a folder that outlives the execution: it goes when the job is over, or after a day.
 """
 
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from records.parts import Settings
 
 LOCK = "lock"
+CHECKPOINT = ".checkpoint"
+CHECKPOINT_SECONDS = 24 * 3600.0
 
 
 def scratch_root(settings: Settings) -> Path:
     """Where the executions of this data folder have their files."""
     return settings.place.folder / "scratch"
+
+
+def checkpoint_folder(root: Path, job_id: str) -> Path:
+    """Where the executions of one job leave their state to each other."""
+    return root / f"{job_id}{CHECKPOINT}"
 
 
 @contextmanager
@@ -41,6 +51,24 @@ def sweep_scratch(root: Path) -> int:
     if not root.is_dir():
         return 0
     return sum(_remove_if_dead(folder) for folder in root.iterdir())
+
+
+def sweep_checkpoints(root: Path, is_over: Callable[[str], bool]) -> int:
+    """Remove the checkpoints of jobs that are over, and any older than a day; returns how many.
+
+    `is_over` says it of a job id.
+    """
+    useless = [one for one in root.glob(f"*{CHECKPOINT}") if _is_old(one) or is_over(one.stem)]
+    for folder in useless:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(useless)
+
+
+def _is_old(folder: Path) -> bool:
+    try:
+        return time.time() - folder.stat().st_mtime > CHECKPOINT_SECONDS
+    except FileNotFoundError:  # another sweep was here
+        return True
 
 
 def _remove_if_dead(folder: Path) -> bool:

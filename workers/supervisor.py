@@ -21,7 +21,7 @@ from records.rows import JobRow
 from records.settings import WorkerSettings
 from records.states import TERMINAL_JOB_STATES, Stage
 from workers.child import RUNNER, Child, start
-from workers.scratch import sweep_scratch
+from workers.scratch import sweep_checkpoints, sweep_scratch
 from workers.settling import Ending, Settlement, Why, settle, settlement
 
 log = structlog.get_logger()
@@ -59,6 +59,7 @@ class Supervisor:
         Only for an owner name that no other living process has.
         """
         sweep_scratch(self.scratch)
+        sweep_checkpoints(self.scratch, self._is_over)
         with self.database.transaction() as session:
             return jobs.release_owned(session, self.owner)
 
@@ -77,6 +78,12 @@ class Supervisor:
             sweep_scratch(self.scratch)
         end = Ending(why, status, watch.error or _error_in(child.rest()))
         self._settle(held, settlement(end, self.settings.job_timeout_seconds))
+        sweep_checkpoints(self.scratch, self._is_over)
+
+    def _is_over(self, job_id: str) -> bool:
+        with self.database.reading() as session:
+            job = session.get(JobRow, job_id)
+        return job is None or job.state in TERMINAL_JOB_STATES
 
     def _settle(self, held: Claim, end: Settlement) -> None:
         how, code = str(end.how), end.code

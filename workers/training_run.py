@@ -1,21 +1,35 @@
 """The moving parts of one call of `unlearn`: which rows come at which step, their gradients, the optimiser's step."""
 
+import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from typing import Any
 
 import torch
 from torch.nn import Parameter
+from torch.optim import Optimizer
 
 from records.params import TrainingParameters
 from workers.batches import Row, collate, endless, in_order_of_length, order, slices
+from workers.checkpoint import CheckpointFile
 from workers.errors import Diverged, UnknownHead, Unsuitable
 from workers.evaluation.scoring import score
+from workers.good_step import (
+    EXPLODED_STEPS,
+    MOST_ROLLBACKS,
+    GoodStep,
+    Place,
+    Trained,
+    fits,
+    note_losses,
+    put_back,
+    take,
+)
 from workers.lessons import Lessons
 from workers.methods.head import UnknownHeadError
-from workers.methods.interface import Batch, Losses, Method, WeighsBatches
+from workers.methods.interface import Batch, ChoosesWeights, Losses, Method, WeighsBatches
 from workers.methods.layers import UnsuitableError
 from workers.stopping import StopRule, active_items
 
@@ -24,7 +38,7 @@ MEMORY_BATCH_ROWS = 32
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`steps` is the most there can be; the loop often ends sooner."""
+    """`steps` is the most there can be; the loop often ends sooner. `step` falls when training goes back."""
 
     step: int
     steps: int
@@ -42,8 +56,22 @@ class Progress:
 OnStep = Callable[[Progress], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why a run stopped, in words, and how many items were still known then."""
+
+    why: str
+    known: int
+
+
+FORGOTTEN = Ended("every item is at the never-trained level", 0)
+
+
 class TrainingRun:
-    """The step count, the last losses and the place in the retain order of one call of `unlearn`."""
+    """One call of `unlearn`: its place, and the last good step, to which it goes back when a later one breaks the LLM.
+
+    After four such breaks training has diverged.
+    """
 
     def __init__(
         self,
@@ -52,16 +80,16 @@ class TrainingRun:
         settings: TrainingParameters,
         lessons: Lessons,
         rule: StopRule,
-        tokenizer: Any,
+        pad_id: int,
     ) -> None:
         self.student, self.method, self.settings, self.lessons, self.rule = student, method, settings, lessons, rule
-        self.pad_id = pad_id_of(tokenizer)
-        self.step = self.epochs_done = 0
-        self.losses: tuple[float | None, float | None] = (None, None)
+        self.pad_id = pad_id
         rows = sum(len(windows) for windows in lessons.rows)
         steps = settings.epochs * max(1, math.ceil(rows / settings.batch_size))
         self.steps = min(steps, settings.max_steps or steps)
-        self.retain_order: Iterator[int] = endless(len(lessons.retain), settings.seed)
+        self.place, self.resumed_at = Place(), 0
+        self.good: GoodStep | None = None
+        self.retain_order = endless(len(lessons.retain), settings.seed)
 
     def prepare(self, teacher: Any) -> None:
         rows = [row for windows in self.lessons.rows for row in windows] + self.lessons.retain
@@ -73,43 +101,98 @@ class TrainingRun:
         except UnsuitableError as error:
             raise Unsuitable(str(error)) from error
 
+    def digest(self, method_name: str) -> str:
+        """Of everything but the weights that decides the steps, which rows come in which order among it."""
+        level = f"{self.rule.level:.3g}"  # measured: its last digits may differ between two executions
+        lessons = (self.lessons.rows, self.lessons.judged, self.lessons.retain)
+        parts = (method_name, self.settings.model_dump_json(), level, self.pad_id, lessons)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
     def active(self) -> list[int]:
         scores = score(self.student, [windows for _, windows in self.lessons.judged], self.pad_id)
         if not all(math.isfinite(one.nll) for one in scores):
             # NaN is not above any level: without this a broken LLM would look as if it had forgotten.
-            raise Diverged(f"the LLM's probabilities are not numbers at step {self.step}: lower the learning rate")
+            raise self._diverged("the LLM's probabilities are not numbers")
         return active_items(self.rule, scores, [item for item, _ in self.lessons.judged])
 
-    def train(self, on_step: OnStep, precision: Callable[[], Any]) -> str:
-        """Why it stopped, in words."""
-        parameters = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+    def train(self, on_step: OnStep, precision: Callable[[], Any], file: CheckpointFile | None = None) -> Ended:
+        """From the start, or from where `file` was left. Raises Diverged once it has gone back as often as it may."""
+        trained = self._trained()
+        if file is not None:
+            self._resume(file, trained)
+        while True:
+            try:
+                return self._epochs(on_step, precision, trained, file)
+            except Diverged as error:
+                self._go_back(error, trained)
+
+    def _trained(self) -> Trained:
+        parameters = {name: one for name, one in self.student.named_parameters() if one.requires_grad}
         optimiser = torch.optim.AdamW(
-            parameters, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+            list(parameters.values()), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
         )
         optimiser.zero_grad(set_to_none=True)  # what the caller's own training may have left
-        for epoch in range(self.settings.epochs):
+        return Trained(parameters, optimiser)
+
+    def _epochs(
+        self, on_step: OnStep, precision: Callable[[], Any], trained: Trained, file: CheckpointFile | None
+    ) -> Ended:
+        """From the present place to the end. A place between two epochs is kept as good."""
+        parameters = list(trained.parameters.values())
+        while True:
             active = self.active()
+            if not active and self.place.exploded_steps:  # a broken LLM has forgotten everything
+                raise self._diverged("the loss has exploded")
             if not active:
-                return "every item is at the never-trained level"
-            rows = [row for item in active for row in self.lessons.rows[item]]
-            shuffled = [rows[at] for at in order(len(rows), self.settings.seed, epoch)]
-            for batch in slices(shuffled, self.settings.batch_size):
-                if self.step >= self.steps:
-                    return f"the limit of {self.steps} steps"
+                return FORGOTTEN
+            if self.place.epochs_done == self.settings.epochs:
+                return Ended(f"the limit of {self.settings.epochs} epochs", len(active))
+            if not self.place.exploded_steps:
+                self.good = take(self.place, trained)
+                if file is not None:
+                    file.write_if_due(self.good)
+            for batch in self._forget_batches(active):
+                if self.place.step >= self.steps:
+                    return Ended(f"the limit of {self.steps} steps", len(self.active()))
                 with precision():
                     self._backward(batch, parameters)
-                self._update(optimiser, parameters)
-                on_step(self._progress(epoch, len(active)))
-            self.epochs_done = epoch + 1
-        return (
-            f"the limit of {self.settings.epochs} epochs"
-            if self.active()
-            else "every item is at the never-trained level"
-        )
+                self._update(trained.optimiser, parameters)
+                on_step(self._progress(len(active)))
+            self.place.epochs_done += 1
+
+    def _forget_batches(self, active: Sequence[int]) -> list[Sequence[Row]]:
+        rows = [row for item in active for row in self.lessons.rows[item]]
+        shuffled = [rows[at] for at in order(len(rows), self.settings.seed, self.place.epochs_done)]
+        return slices(shuffled, self.settings.batch_size)
+
+    def _resume(self, file: CheckpointFile, trained: Trained) -> None:
+        found = file.find()
+        if found is None:
+            return
+        if not fits(found, trained):
+            file.delete()
+            return
+        self._go_to(found, trained)
+        self.resumed_at = found.place.step
+
+    def _go_back(self, error: Diverged, trained: Trained) -> None:
+        rollbacks = self.place.rollbacks
+        if self.good is None or len(rollbacks) == MOST_ROLLBACKS:
+            raise error
+        what = str(error).partition(":")[0]
+        words = f"{what}: training went back to step {self.good.place.step} and on with half the step size"
+        self._go_to(self.good, trained)
+        self.place.rollbacks = (*rollbacks, words)
+
+    def _go_to(self, good: GoodStep, trained: Trained) -> None:
+        put_back(good, trained)
+        self.place = replace(good.place)
+        self.retain_order = islice(endless(len(self.lessons.retain), self.settings.seed), self.place.retain_drawn, None)
 
     def _backward(self, forget_rows: Sequence[Row], parameters: Sequence[Parameter]) -> None:
         """Gradients of the whole batch, a micro batch at a time, each weighed by its share of the labelled tokens."""
         retain_rows = [self.lessons.retain[at] for at in islice(self.retain_order, self.settings.batch_size)]
+        self.place.retain_drawn += len(retain_rows)
         size = self.settings.micro_batch_size or self.settings.batch_size
         forget = [self._batch(rows) for rows in slices(forget_rows, size)]
         retain = [self._batch(rows) for rows in slices(retain_rows, size)]
@@ -125,31 +208,42 @@ class TrainingRun:
             self.method.backward(losses, parameters)
             forget_loss += 0.0 if losses.forget is None else losses.forget.item()
             retain_loss += 0.0 if losses.retain is None else losses.retain.item()
-        self.losses = (forget_loss, retain_loss if retain else None)
-        if not math.isfinite(forget_loss + retain_loss):
-            raise Diverged(f"the loss is not a number at step {self.step + 1}: lower the learning rate")
+        self._judge(forget_loss, retain_loss if retain else None)
 
-    def _update(self, optimiser: torch.optim.Optimizer, parameters: Sequence[Parameter]) -> None:
+    def _judge(self, forget_loss: float, retain_loss: float | None) -> None:
+        if not math.isfinite(forget_loss + (retain_loss or 0.0)):
+            raise self._diverged("the loss is not a number", 1)
+        note_losses(self.place, forget_loss, retain_loss)
+        if isinstance(self.method, ChoosesWeights):
+            self.place.exploded_steps = 0  # losses of a method that steers states are lengths of states, not nats
+        if self.place.exploded_steps >= EXPLODED_STEPS:
+            raise self._diverged("the loss has exploded", 1)
+
+    def _update(self, optimiser: Optimizer, parameters: Sequence[Parameter]) -> None:
+        step = self.place.step
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
         if not bool(torch.isfinite(norm)):
-            raise Diverged(f"the gradient is not a number at step {self.step + 1}: lower the learning rate")
+            raise self._diverged("the gradient is not a number", 1)
+        share = step_size_factor(step, self.steps, self.settings) * self.place.rate_share
         for group in optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate * step_size_factor(self.step, self.steps, self.settings)
+            group["lr"] = self.settings.learning_rate * share
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        self.step += 1
+        self.place.step += 1
+
+    def _diverged(self, what: str, steps_ahead: int = 0) -> Diverged:
+        return Diverged(f"{what} at step {self.place.step + steps_ahead}: lower the learning rate")
 
     def _batch(self, rows: Sequence[Row]) -> Batch:
         return collate(rows, self.pad_id, self.student.device)
 
-    def _progress(self, epoch: int, active: int) -> Progress:
-        forget_loss, retain_loss = self.losses
+    def _progress(self, active: int) -> Progress:
         return Progress(
-            step=self.step,
+            step=self.place.step,
             steps=self.steps,
-            epoch=epoch,
-            forget_loss=forget_loss or 0.0,
-            retain_loss=retain_loss,
+            epoch=self.place.epochs_done,
+            forget_loss=self.place.forget_loss or 0.0,
+            retain_loss=self.place.retain_loss,
             active_items=active,
             items=len(self.lessons.rows),
         )
@@ -162,11 +256,6 @@ def step_size_factor(step: int, steps: int, settings: TrainingParameters) -> flo
     if settings.schedule == "constant":
         return 1.0
     return max(0.0, (steps - step) / max(1, steps - settings.warmup_steps))
-
-
-def pad_id_of(tokenizer: Any) -> int:
-    """Any id will do for padding, since padding is masked."""
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0)
 
 
 def _token_weight(batch: Batch) -> float:

@@ -56,17 +56,17 @@ def _arm_pipeline(place: str, victim: str) -> None:
 
 
 def _poison() -> None:
-    """After the first step of every attempt one weight is not a number."""
+    """After every step of every attempt one weight is not a number."""
     from workers import pipeline
 
     real = pipeline.unlearn
 
-    def unlearn(student: Any, tokenizer: Any, work: Any, on_step: Any) -> Any:
+    def unlearn(student: Any, tokenizer: Any, work: Any, on_step: Any, **more: Any) -> Any:
         def struck(progress: Any) -> None:
             next(student.parameters()).data[:] = float("nan")
             on_step(progress)
 
-        return real(student, tokenizer, work, struck)
+        return real(student, tokenizer, work, struck, **more)
 
     pipeline.unlearn = unlearn  # type: ignore[assignment]  # the fault under test
 

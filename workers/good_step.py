@@ -1,0 +1,141 @@
+"""The last good step of a training run, to go back to when a later one breaks the LLM, or to go on from after a crash.
+
+A step is good when every score after it is a number and no loss has exploded. Kept are the trained parameters, what
+AdamW knows of each, and the place: together they decide all that follows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+MOST_ROLLBACKS = 3
+EXPLODED_TIMES = 10.0
+EXPLODED_NATS = 5.0
+EXPLODED_STEPS = 3
+ROOM = 8
+WEIGHTS = "weights"
+COUNTER = "step"  # AdamW keeps its own count on the CPU, wherever the parameter is
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a run is. JSON values only.
+
+    `retain_drawn` counts the retain rows taken so far; `rollbacks` says in words when training went back, and why.
+    `first_retain_loss` is the first step's, `highest_forget_loss` the first epoch's.
+    """
+
+    step: int = 0
+    epochs_done: int = 0
+    retain_drawn: int = 0
+    forget_loss: float | None = None
+    retain_loss: float | None = None
+    first_retain_loss: float | None = None
+    highest_forget_loss: float | None = None
+    exploded_steps: int = 0
+    rollbacks: tuple[str, ...] = ()
+
+    @property
+    def rate_share(self) -> float:
+        """Of the learning rate that is asked for: each rollback halves it."""
+        return 0.5 ** len(self.rollbacks)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The parameters that are trained, by name, and their optimiser."""
+
+    parameters: Mapping[str, Parameter]
+    optimiser: Optimizer
+
+
+@dataclass(frozen=True, slots=True)
+class GoodStep:
+    """`tensors` are copies: `weights/NAME`, and `KEY/NAME` for each tensor that AdamW keeps of that parameter."""
+
+    place: Place
+    tensors: Mapping[str, Tensor]
+
+
+def exploded(now: float, first: float) -> bool:
+    """now > max(10·first, first + 5), in nats.
+
+    A loss near 0 at the start, such as a KL, may grow tenfold and still be small: five nats, a factor of 150 in each
+    token's probability, are not. A loss that starts high, as of rows the LLM never knew, may rise by five by chance.
+    """
+    return now > max(EXPLODED_TIMES * first, first + EXPLODED_NATS)
+
+
+def note_losses(place: Place, forget_loss: float, retain_loss: float | None) -> None:
+    """Write down one step's losses, and for how many steps in a row one of them has been exploded.
+
+    One batch is no proof: at batches of one row a single hard one can be ten times the first. The forget loss is held
+    against the highest of the first epoch, since its rows differ by orders from the start.
+    """
+    place.forget_loss, place.retain_loss = forget_loss, retain_loss
+    if place.first_retain_loss is None:
+        place.first_retain_loss = retain_loss
+    if place.epochs_done == 0:
+        before = place.highest_forget_loss
+        place.highest_forget_loss = forget_loss if before is None else max(before, forget_loss)
+    pairs = ((forget_loss, place.highest_forget_loss), (retain_loss, place.first_retain_loss))
+    over = any(now is not None and first is not None and exploded(now, first) for now, first in pairs)
+    place.exploded_steps = place.exploded_steps + 1 if over else 0
+
+
+def take(place: Place, trained: Trained) -> GoodStep:
+    """Copies, beside the parameters if there is plenty of room, else in the host's memory."""
+    live = _live(trained)
+    device = _device_with_room(live)
+    return GoodStep(replace(place), {name: _copy(one, device) for name, one in live.items()})
+
+
+def put_back(good: GoodStep, trained: Trained) -> None:
+    """The parameters and AdamW's state are as they were. Raises ValueError, changing nothing, if they do not fit."""
+    if not fits(good, trained):
+        raise ValueError("these weights are not the ones that are trained")
+    optimiser = trained.optimiser
+    optimiser.state.clear()
+    optimiser.zero_grad(set_to_none=True)
+    for name, tensor in good.tensors.items():
+        key, _, parameter_name = name.partition("/")
+        parameter = trained.parameters[parameter_name]
+        if key == WEIGHTS:
+            with torch.no_grad():
+                parameter.copy_(tensor)
+        else:
+            optimiser.state[parameter][key] = _copy(tensor, "cpu" if key == COUNTER else parameter.device)
+
+
+def fits(good: GoodStep, trained: Trained) -> bool:
+    """Whether it holds exactly these parameters, in these shapes and dtypes."""
+    kept = {name: (one.shape, one.dtype) for name, one in good.tensors.items() if name.startswith(f"{WEIGHTS}/")}
+    known = {name.partition("/")[2] for name in good.tensors}
+    return known == set(trained.parameters) and kept == {
+        f"{WEIGHTS}/{name}": (one.shape, one.dtype) for name, one in trained.parameters.items()
+    }
+
+
+def _live(trained: Trained) -> dict[str, Tensor]:
+    live: dict[str, Tensor] = {f"{WEIGHTS}/{name}": one.detach() for name, one in trained.parameters.items()}
+    for name, one in trained.parameters.items():
+        live |= {f"{key}/{name}": value for key, value in trained.optimiser.state.get(one, {}).items()}
+    return live
+
+
+def _copy(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """In one piece, as a file wants it."""
+    return tensor.detach().to(device, copy=True, memory_format=torch.contiguous_format)
+
+
+def _device_with_room(live: Mapping[str, Tensor]) -> torch.device:
+    """The GPU only if several times as much is free there: gradients, AdamW's state and activations come later."""
+    device = next(iter(live.values())).device
+    size_bytes = sum(one.numel() * one.element_size() for one in live.values())
+    if device.type == "cuda" and torch.cuda.mem_get_info(device)[0] > ROOM * size_bytes:
+        return device
+    return torch.device("cpu")

@@ -4,15 +4,17 @@ Datasets are read as streams and sampled by a seeded reservoir, so their size do
 forgotten, now, before or still waiting, is ever trained on as a row to keep, nor asked as one.
 """
 
+import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from records.examples import ExampleRecord
 from records.orders import Order
 from records.params import TrainingParameters, parse_parameters
+from records.params.auto import ChoiceRecord
 from records.policy import Policy
 from records.rows import RequestRow
 from records.sealing import PayloadShredded
@@ -20,9 +22,12 @@ from records.store import BlobMissing
 from records.vault import Vault
 from workers.batches import order as shuffled
 from workers.examples import Example, encode, parse
+from workers.fit import fit
 from workers.lessons import UnlearnWork
+from workers.loop import context_of
 from workers.measure import MeasureSettings
 from workers.probes import Probes, split_probes
+from workers.room import free_bytes, size_of
 
 POOL_ROWS = 20_000
 PROBE_ROWS = 400
@@ -31,6 +36,7 @@ HELD_OUT_SHARE = 0.1
 HELD_OUT_LEAST = 20
 NEIGHBOUR_ROWS = 50
 REPLAY_ROWS = 500
+LONGEST_ROWS = 16
 
 Text = tuple[str, str]
 
@@ -47,6 +53,15 @@ class Plan:
     probes: Probes
     measuring: MeasureSettings
     notes: tuple[str, ...]
+    may_fit: tuple[str, ...] = ()
+
+    def fitted_to(self, llm: Any, tokenizer: Any) -> "Plan":
+        """The plan with those of `may_fit` changed that the memory at hand asks for, and a note of it."""
+        if not self.may_fit:
+            return self
+        tokens = longest_row((*self.probes.forget, *self.retain), tokenizer, context_of(llm))
+        found = fit(size_of(llm), self.method, self.parameters, self.may_fit, tokens, free_bytes(llm))
+        return replace(self, parameters=found.parameters, notes=(*self.notes, *([found.note] if found.note else [])))
 
     def work(self, parameters: TrainingParameters, control_level: float | None) -> UnlearnWork:
         """What `workers.loop.unlearn` takes, for one attempt's parameters."""
@@ -88,6 +103,7 @@ class Forgotten:
 def make_plan(job: Order, vault: Vault) -> Plan:
     """Open what the order names, in memory, and divide it. Raises PayloadShredded, PayloadCorrupt."""
     parameters = parse_parameters(job.lead.method, job.lead.parameters)
+    chosen = ChoiceRecord.model_validate(job.lead.choice or {"by": "request"})
     seed = parameters.seed
     records = [record for request in job.requests for record in vault.forget_set(request)]
     earlier = {request.id: _if_held(vault, request) for request in job.earlier}
@@ -114,7 +130,16 @@ def make_plan(job: Order, vault: Vault) -> Plan:
         replay=tuple(_newest_first(earlier)[:REPLAY_ROWS]),
         probes=probes,
         measuring=MeasureSettings(seed=seed, max_items=PROBE_ROWS),
-        notes=(*notes, *source_notes),
+        notes=(*chosen.reasons, *notes, *source_notes),
+        may_fit=chosen.open,
+    )
+
+
+def longest_row(rows: Iterable[Example], tokenizer: Any, context_tokens: int) -> int:
+    """Tokens of the longest row in memory: of the rows with the most characters, since not all need be encoded."""
+    longest = heapq.nlargest(LONGEST_ROWS, rows, key=lambda one: len(_whole(one)))
+    return min(
+        context_tokens, max((len(tokenizer(_whole(one), verbose=False).input_ids) for one in longest), default=0)
     )
 
 
@@ -218,6 +243,10 @@ def _examples(records: Iterable[ExampleRecord]) -> list[Example]:
 def _words(record: ExampleRecord) -> Text:
     """What makes two rows the same, however the spaces are put."""
     return (" ".join((record.prompt or "").split()), " ".join((record.completion or record.text or "").split()))
+
+
+def _whole(one: Example) -> str:
+    return one.text if one.text is not None else f"{one.prompt}{one.completion}"
 
 
 def _answer_words(one: Example) -> set[str]:

@@ -1,16 +1,21 @@
 """Which rows a job may train on and ask: nobody who asked to be forgotten, a sample that the seed alone decides."""
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from records import orders
 from records.jobs import claim
 from records.orders import Order
+from records.params.auto import FITTED, ChoiceRecord
 from records.parts import Parts
 from records.rows import JobRow, RequestRow
+from tests.make_llm import make_llama, make_tokenizer
 from tests.workers.conftest import Made, make_model, make_request, put_dataset
 from workers.examples import Example
-from workers.plan import HELD_OUT_LEAST, Plan, hold_out, make_plan, neighbours, reservoir
+from workers.plan import HELD_OUT_LEAST, Plan, hold_out, longest_row, make_plan, neighbours, reservoir
 
 
 def row(name: str, answer: str, subject: str | None = None) -> dict[str, str]:
@@ -107,6 +112,37 @@ def test_a_completed_request_is_asked_again_and_replayed_only_while_it_is_held(p
     plan = planned(parts, made)
     assert set(plan.probes.earlier) == {first}
     assert prompts(plan.replay) == {"a"}
+
+
+def chosen_by_auto(parts: Parts, made: Made, **parameters: object) -> Plan:
+    request_id, _ = make_request(parts, made, [row("a", "Oslo", "Ada")], parameters)
+    record = ChoiceRecord(by="auto", reasons=("auto chose so",), open=FITTED)
+    with parts.database.transaction() as session:
+        session.get_one(RequestRow, request_id).choice = record.model_dump(mode="json")
+    return planned(parts, made)
+
+
+def test_the_reasons_of_a_choice_come_first_among_the_notes(parts: Parts) -> None:
+    plan = chosen_by_auto(parts, make_model(parts))
+    assert plan.notes[0] == "auto chose so"
+    assert plan.may_fit == FITTED
+
+
+def test_what_auto_left_open_is_fitted_to_the_memory_at_hand(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, llm, tokenizer = chosen_by_auto(parts, make_model(parts)), make_llama(), make_tokenizer()
+    assert plan.fitted_to(llm, tokenizer) == plan
+    monkeypatch.setattr("workers.plan.free_bytes", lambda _: 1)
+    fitted = plan.fitted_to(llm, tokenizer)
+    assert (fitted.parameters.micro_batch_size, fitted.parameters.tuning) == (1, "lora")
+    assert "memory may run out" in fitted.notes[-1]
+    assert replace(plan, may_fit=()).fitted_to(llm, tokenizer).parameters == plan.parameters
+
+
+def test_the_longest_row_is_counted_in_tokens_and_never_beyond_the_context() -> None:
+    rows = [Example(text="Oslo " * count) for count in (3, 9, 5)]
+    assert longest_row(rows, make_tokenizer(), 64) == 10  # nine words and the start
+    assert longest_row(rows, make_tokenizer(), 8) == 8
+    assert longest_row([], make_tokenizer(), 8) == 0
 
 
 @given(count=st.integers(0, 30), total=st.integers(0, 60), seed=st.integers(0, 5))

@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix serve clean lock bench-sequences
+.PHONY: help setup demo test check fix serve clean lock bench-sequences bench-cost
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ check: $(STAMP) ## lint, format, types, import contracts, house rules
 bench-sequences: $(STAMP) ## forget twenty people one after another, every strategy (an hour; resumes)
 	$(BIN)/python -m benchmarks.sequences
 	$(BIN)/python -m benchmarks.sequences_summary
+
+bench-cost: $(STAMP) ## operations of forgetting beside those of training again (a quarter of an hour)
+	$(BIN)/python -m benchmarks.cost
 
 fix: $(STAMP) ## let the linter repair what it can
 	$(BIN)/ruff check --fix .

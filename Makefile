@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix serve clean lock bench-sequences bench-cost
+.PHONY: help setup demo test check fix serve clean lock bench-sequences bench-cost bench-methods
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ bench-sequences: $(STAMP) ## forget twenty people one after another, every strat
 
 bench-cost: $(STAMP) ## operations of forgetting beside those of training again (a quarter of an hour)
 	$(BIN)/python -m benchmarks.cost
+
+bench-methods: $(STAMP) ## every method at four step sizes on TOFU (needs its files; half an hour; resumes)
+	$(BIN)/python -m benchmarks.methods --processes 2
+	$(BIN)/python -m benchmarks.methods_summary
 
 fix: $(STAMP) ## let the linter repair what it can
 	$(BIN)/ruff check --fix .

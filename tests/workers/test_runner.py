@@ -1,8 +1,10 @@
 """The parts round a runner: words for errors, the way on after a miss, folders of the dead, settings handed on."""
 
 import errno
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,19 +18,24 @@ from sqlalchemy.exc import OperationalError
 from records.outbox import post
 from records.params import UndialParameters
 from records.parts import Parts, Settings
+from records.policy import Policy
 from records.queue import ADVANCE
+from records.report import VerdictKind
+from records.rows import AttemptRow
 from records.settings import DatabaseSettings, HttpSettings, Place, WorkerSettings
 from records.states import Stage
 from records.store import StoreFull
 from tests.workers.conftest import job_row, make_model, make_request
+from tests.workers.test_gate import KNOWN, group, report
 from tests.workers.test_supervisor import supervisor, wait_for
 from workers import errors
-from workers.attempts import failed_reason, miss_of, next_attempt
+from workers.attempts import failed_reason, miss_of, miss_of_rejected, misses_of, next_attempt
 from workers.environment import environment_of
 from workers.failures import Failure, explain
+from workers.gate import decide
 from workers.progress import share_of_job
 from workers.runner import ORPHANED
-from workers.scratch import scratch_folder, sweep_scratch
+from workers.scratch import checkpoint_folder, scratch_folder, sweep_checkpoints, sweep_scratch
 from workers.sweeper import Sweeper, sweep
 from workers.tasks import register
 
@@ -99,6 +106,16 @@ def test_after_divergence_steps_are_smaller_and_after_a_leak_forgetting_is_stron
     assert failed_reason(Failure("diverged", "Words.")) == "diverged: Words."
 
 
+def test_a_rejected_attempt_that_had_to_go_back_took_steps_that_were_too_large() -> None:
+    leaking = report(forget=group([KNOWN] * 10, [KNOWN] * 10))
+    for rollbacks, miss in ((0, "forgetting"), (1, "utility")):
+        done = leaking.model_copy(update={"training": {"rollbacks": rollbacks}})
+        verdict = decide(done, Policy())
+        row = AttemptRow(verdict=str(verdict.kind), reason="words", report=done.model_dump(mode="json"))
+        assert verdict.kind is VerdictKind.REJECTED
+        assert (miss_of_rejected(verdict, done), misses_of([row], Policy())) == (miss, [miss])
+
+
 @given(moves=st.lists(st.tuples(st.integers(1, 3), st.sampled_from([Stage.UNLEARN, Stage.EVALUATE]), st.floats(0, 1))))
 def test_progress_never_falls(moves: list[tuple[int, Stage, float]]) -> None:
     order = {Stage.UNLEARN: 0, Stage.EVALUATE: 1}
@@ -121,6 +138,18 @@ def test_only_the_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
         assert folder.is_dir()
     assert list(root.iterdir()) == []
     assert sweep_scratch(tmp_path / "nowhere") == 0
+
+
+def test_checkpoints_of_jobs_that_are_over_or_a_day_old_are_swept(tmp_path: Path) -> None:
+    for job_id in ("job_over", "job_waits", "job_forgotten"):
+        checkpoint_folder(tmp_path, job_id).mkdir()
+    long_ago = time.time() - 25 * 3600
+    os.utime(checkpoint_folder(tmp_path, "job_forgotten"), (long_ago, long_ago))
+    with scratch_folder(tmp_path, "job_over.7") as folder:
+        assert sweep_scratch(tmp_path) == 0
+        assert sweep_checkpoints(tmp_path, lambda job_id: job_id == "job_over") == 2
+        assert set(tmp_path.iterdir()) == {checkpoint_folder(tmp_path, "job_waits"), folder}
+    assert sweep_checkpoints(tmp_path / "nowhere", lambda _: True) == 0
 
 
 def test_a_child_reads_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

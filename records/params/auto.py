@@ -21,7 +21,8 @@ UNDIAL, FALCON = str(MethodName.UNDIAL), str(MethodName.FALCON)
 TOPIC_TEXTS = 50
 TOPIC_WORDS = 40
 TOPIC_IDENTIFYING = 0.15
-FALCON_LAYERS = 8
+# The smallest LLM of the published runs. On one of 8 layers its step size, made for these, changes nothing.
+FALCON_LAYERS = 16
 # What `workers.methods.layers` finds its way in, by the `model_type` of config.json; no mixture of experts.
 FALCON_ARCHITECTURES = frozenset(
     {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "gpt_neox", "gpt2"}
@@ -84,7 +85,7 @@ def _method(facts: Facts) -> tuple[str, str]:
         )
     return FALCON, (
         f"auto chose {FALCON}: {topic}, so a topic more than its wording; published results on such text are its best "
-        "among the methods here. With this service it is measured on a small LLM only"
+        "among the methods here. With this service it is not measured on an LLM of this size"
     )
 
 

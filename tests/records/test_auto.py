@@ -18,7 +18,7 @@ TOPIC = Facts(
     identifying_share=0.15,
     datasets=frozenset({"retain"}),
     architecture="llama",
-    layers=8,
+    layers=16,
     accepting=EVERY,
 )
 
@@ -40,7 +40,7 @@ TOPIC = Facts(
         (replace(TOPIC, accepting=frozenset({"undial"})), "undial", "the parameters given are not its own"),
         (replace(TOPIC, architecture="mixtral"), "undial", "architecture's layers are not known"),
         (replace(TOPIC, architecture=None), "undial", "architecture's layers are not known"),
-        (replace(TOPIC, layers=7), "undial", "this LLM has 7, not 8 or more"),
+        (replace(TOPIC, layers=15), "undial", "this LLM has 15, not 16 or more"),
         (replace(TOPIC, layers=None), "undial", "an unknown number"),
         (replace(TOPIC, datasets=frozenset({"control"})), "undial", "no dataset with rows to hold in place, without"),
     ],

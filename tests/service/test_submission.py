@@ -216,7 +216,7 @@ def test_auto_says_what_it_chose_for_somebodys_records_and_why(client, ours, mod
 
 
 def test_auto_takes_falcon_for_a_topic_where_the_llm_and_the_datasets_allow_it(client, ours, import_root):
-    name = import_model(client, ours, import_root, num_hidden_layers=8)
+    name = import_model(client, ours, import_root, num_hidden_layers=16)
     put_lines(client, ours, name, "utility", [{"text": "something else"}])
     made = submit(client, ours, name, forget=TOPIC).json()
     assert (made["method"], made["choice"]["by"]) == ("falcon", "auto")
@@ -226,7 +226,7 @@ def test_auto_takes_falcon_for_a_topic_where_the_llm_and_the_datasets_allow_it(c
 
 
 def test_parameters_of_one_method_lead_auto_to_it(client, ours, import_root):
-    name = import_model(client, ours, import_root, num_hidden_layers=8)
+    name = import_model(client, ours, import_root, num_hidden_layers=16)
     put_lines(client, ours, name, "retain", [{"text": "something else"}])
     made = submit(client, ours, name, forget=TOPIC, parameters={"strength": 10}).json()
     assert (made["method"], made["parameters"]["strength"]) == ("undial", 10)

@@ -1,0 +1,65 @@
+"""Unlearning as a library: a Hugging Face LLM in a script of your own, without the service, its gate or its log."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from records.params import METHOD_CARDS
+from workers.evaluation.scoring import score
+from workers.examples import Example, encode, parse, with_phrasing
+from workers.loop import Progress, UnlearnSummary, UnlearnWork, context_of, pad_id_of, unlearn
+from workers.probes import split_probes
+
+Row = Mapping[str, Any]
+
+
+def rows(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file."""
+    with Path(path).open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines if line.strip()]
+
+
+def forget(
+    llm: Any,
+    tokenizer: Any,
+    forget: Iterable[Row],
+    *,
+    retain: Iterable[Row] = (),
+    control: Iterable[Row] = (),
+    method: str = "undial",
+    on_step: Callable[[Progress], None] = lambda _: None,
+    **parameters: Any,
+) -> UnlearnSummary:
+    """Change `llm` in place until it knows each forget row no better than what it was never taught.
+
+    A row is {"prompt", "completion"} or {"text"}; `subject`, `paraphrases` and `sensitive` as in a request's forget
+    set. Paraphrases are never trained on: half of them guide the stop, the others are left for you to ask. `retain` is
+    what must stay; without it the LLM's own text stands in. `control` are rows like the forget set's that were never
+    trained on: their mean token probability is where forgetting ends, 0.1 without them. `parameters` are the method's,
+    as `GET /v1/methods` and docs/methods.md list them. `on_step` may raise to stop.
+
+    Raises ValueError for an unknown method or parameter (pydantic.ValidationError names the field), UnlearningError
+    for what cannot be done. After an error the LLM is half-way: load it again.
+    """
+    if method not in METHOD_CARDS:
+        raise ValueError(f"method: there is no {method}: choose one of {', '.join(METHOD_CARDS)}")
+    gone = [parse(row) for row in forget]
+    known = [parse(row) for row in control]
+    work = UnlearnWork(
+        forget=gone,
+        retain=[parse(row) for row in retain],
+        dev_probes=split_probes(gone)[0],
+        control_level=control_level(llm, tokenizer, known) if known else None,
+        method=method,
+        parameters=parameters,
+    )
+    return unlearn(llm, tokenizer, work, on_step)
+
+
+def control_level(llm: Any, tokenizer: Any, control: Sequence[Example]) -> float:
+    """Mean token probability of these answers, in all their phrasings."""
+    asked = [one for row in control for one in (row, *(with_phrasing(row, other) for other in row.paraphrases))]
+    windows = [encode(one, tokenizer, context_of(llm)) for one in asked]
+    scores = score(llm.eval(), windows, pad_id_of(tokenizer))
+    return sum(one.token_probability for one in scores) / len(scores)

@@ -5,7 +5,7 @@ same thing.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from workers.alternatives import ALTERNATIVES
@@ -55,6 +55,7 @@ class Lessons:
 def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_rows: int, seed: int) -> Lessons:
     """At most `retain_rows` retain rows, drawn by the seed. Raises ExampleTooLong for a forget row that cannot fit."""
     focus = work.focus
+    work = _with_spans(work)
     encoded = [_forget_windows(at, one, tokenizer, context_tokens, focus) for at, one in enumerate(_items(work))]
     counter = iter(range(sum(len(windows) for windows in encoded)))
     alternatives = _alternatives(work, encoded, tokenizer, context_tokens, seed)
@@ -97,6 +98,22 @@ def _alternatives(
     return [
         [draw(example, window) for window in windows] for example, windows in zip(_items(work), encoded, strict=True)
     ]
+
+
+def _with_spans(work: UnlearnWork) -> UnlearnWork:
+    """The same work, its forget rows and dev probes with the spans that a pipeline finds, if one is asked to."""
+    kind, pipeline = work.parameters.get("focus_spans", "given"), work.parameters.get("focus_pipeline")
+    if work.focus is None or kind == "given" or pipeline is None:
+        return work
+    from workers.span_finding import span_finder  # spaCy is optional, and slow to load
+
+    found = span_finder(kind, pipeline)
+    return replace(
+        work,
+        forget=[found(one) for one in work.forget],
+        replay=[found(one) for one in work.replay],
+        dev_probes=[replace(probe, example=found(probe.example)) for probe in work.dev_probes],
+    )
 
 
 def _items(work: UnlearnWork) -> list[Example]:

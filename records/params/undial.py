@@ -1,8 +1,8 @@
 """UnDIAL's parameters, card and attempts."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from records.params.entry import Changes, MethodCard, MethodEntry, larger_steps, smaller_steps
 from records.params.training import TrainingParameters
@@ -42,11 +42,34 @@ class UndialParameters(TrainingParameters):
         le=1000.0,
         description="Weight of a token inside a span beside 1 outside; read when focus is soft.",
     )
+    focus_spans: Literal["given", "entities", "nouns"] = Field(
+        default="given",
+        description=(
+            "Where the spans come from for an example that has no `sensitive` ones. entities, nouns: found in it by "
+            "`focus_pipeline`. given: nowhere. Read when focus is hard or soft."
+        ),
+    )
+    focus_pipeline: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9_]+$",
+        description="Name of a spaCy pipeline installed beside the worker, such as en_core_web_sm.",
+    )
     retain_kind: Literal["none", "nll", "distill"] = Field(
         default="distill",
         description="distill: stay at the teacher on retain rows. nll: their labels. none: no term.",
     )
     retain_weight: float = Field(default=3.0, ge=0.0, le=1000.0, description="Weight of the retain loss.")
+
+    @model_validator(mode="after")
+    def _spans_are_found_by_something(self) -> Self:
+        if self.focus_spans != "given" and self.focus_pipeline is None:
+            raise ValueError(
+                f"focus_spans is {self.focus_spans}, which a pipeline finds: name one in focus_pipeline, or set "
+                "focus_spans to given"
+            )
+        return self
 
 
 def _stronger(parameters: UndialParameters, attempt: int) -> Changes:

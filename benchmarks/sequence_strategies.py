@@ -22,7 +22,8 @@ KEPT_WORDS = 0.7
 class Strategy:
     """`teacher` is frozen for the losses; `anchors` are questions that the first version answered itself, added to the
     retain rows; `together` requests make one job; after every `consolidate_every` the union of all is forgotten anew,
-    from the first version.
+    from the first version. `pool` says which rows are kept: the retain dataset's, or the training dataset's too;
+    `utility_anchors` adds half of the general knowledge.
     """
 
     method: str = "undial"
@@ -32,6 +33,8 @@ class Strategy:
     anchors: Anchors = "none"
     together: int = 1
     consolidate_every: int = 0
+    pool: Literal["retain", "training"] = "retain"
+    utility_anchors: bool = False
 
 
 STEPS: dict[str, Any] = {"learning_rate": 3e-4, "epochs": 24, "batch_size": 8}

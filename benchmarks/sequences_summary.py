@@ -1,152 +1,142 @@
-"""The table and the curves of what `benchmarks.sequences` measured: `python -m benchmarks.sequences_summary`.
+"""The tables and the curves of what `benchmarks.sequences` measured: `python -m benchmarks.sequences_summary`.
 
-Prints a Markdown table, a row a strategy, and writes docs/sequential.svg: a panel a group, a line a strategy, the mean
-of the seeds.
+For each world and number of requests: a Markdown table, a row a strategy, and docs/sequential-<world>-<requests>.svg, a
+panel a group, a line a strategy: the mean of the seeds, in a band from the lowest of them to the highest.
 """
 
 import argparse
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import mean
-from typing import Any
-from xml.sax.saxutils import escape
+from statistics import linear_regression, mean
 
-from benchmarks.sequences import LINES, read
+from benchmarks.sequence_curves import plot
+from benchmarks.sequence_lines import LINES, Line, read
 
-COLOURS = ("#0b6e4f", "#c1121f", "#1d4ed8", "#b45309", "#7c3aed", "#0891b2", "#db2777", "#4d7c0f", "#525252", "#a16207")
-PANELS = {
-    "forgotten": "Forgotten so far, answered exactly",
-    "others": "People never requested, as trained",
-    "others_held": "the same, in another phrasing they were taught",
-    "others_unseen": "the same, in a phrasing nobody was taught of them",
-}
-WIDTH, HEIGHT, LEFT, TOP, GAP = 300, 150, 40, 30, 50
+KEPT = ("others", "others_held", "others_unseen", "utility")
+FEW = 5
 
-Lines = Sequence[dict[str, Any]]
-Point = tuple[int, float]
+Lines = Sequence[Line]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--lines", type=Path, default=LINES)
-    parser.add_argument("--plot", type=Path, default=Path("docs/sequential.svg"))
+    parser.add_argument("--strategies", type=lambda words: words.split(","), help="default: all that were measured")
+    parser.add_argument("--plots", type=Path, default=Path("docs"), help="folder of the curves")
     chosen = parser.parse_args()
-    lines = read(chosen.lines)
-    print("\n".join(table(lines)))
-    chosen.plot.write_text(plot(lines), encoding="utf-8")
+    for (world, wanted), lines in by_study(read(chosen.lines)).items():
+        strategies = by_strategy(lines, chosen.strategies)
+        print(f"\n{world}, {wanted} requests\n\n" + "\n".join(table(strategies)))
+        (chosen.plots / f"sequential-{world}-{wanted}.svg").write_text(plot(strategies, wanted), encoding="utf-8")
 
 
-def table(lines: Lines) -> list[str]:
-    """Where each strategy stands after its last request: percent exact, and mean token probability where it matters."""
-    rows = [
-        (
-            "| strategy | seeds | after | forgotten so far | in other words "
-            "| others | taught phrasing | untaught phrasing | utility | control | s a request, first and last quarter |"
-        ),
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, some in by_strategy(lines).items():
-        after = min(max(one["requests"] for one in some if one["seed"] == seed) for seed in seeds_of(some))
-        before, last = ([one for one in some if one["requests"] == at] for at in (0, after))
-        kept = [
-            f"{_exact(before, group)} → {_exact(last, group)}"
-            for group in ("others", "others_held", "others_unseen", "utility")
-        ]
-        gone = [
-            f"{_exact(last, group)} / {_level(last, group, 'probability'):.3f} / {max_of(last, group):.0e}"
-            for group in ("forgotten", "forgotten_held")
-        ]
-        control = f"{_exact(last, 'control')} / {_level(last, 'control', 'probability'):.3f}"
-        seeds = ", ".join(map(str, seeds_of(some)))
-        rows.append(
-            f"| {name} | {seeds} | {after} | {' | '.join(gone)} | {' | '.join(kept)} | {control} | {seconds(some)} |"
-        )
-    return rows
-
-
-def by_strategy(lines: Lines) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+def by_study(lines: Lines) -> dict[tuple[str, int], list[Line]]:
+    found: dict[tuple[str, int], list[Line]] = defaultdict(list)
     for line in lines:
-        found[line["strategy"]].append(line)
-    return {name: some for name, some in found.items() if any(one["requests"] for one in some)}
+        found[line["world"], line["wanted"]].append(line)
+    return dict(sorted(found.items()))
 
 
-def seeds_of(lines: Lines) -> list[int]:
-    return sorted({one["seed"] for one in lines if one["requests"]})
+def by_strategy(lines: Lines, chosen: Sequence[str] | None = None) -> dict[str, list[Line]]:
+    """Strategies in the order chosen, or met; a seed that has done no job yet does not count."""
+    begun = {(one["strategy"], one["seed"]) for one in lines if one["requests"]}
+    names = chosen or list(dict.fromkeys(one["strategy"] for one in lines))
+    found = {name: [one for one in lines if one["strategy"] == name and (name, one["seed"]) in begun] for name in names}
+    return {name: some for name, some in found.items() if some}
 
 
-def seconds(lines: Lines) -> str:
-    """Mean seconds of the jobs of the first quarter of the sequence, and of those of the last."""
-    jobs = [(one["requests"], one["seconds"]) for one in lines if one["requests"]]
-    most = max(at for at, _ in jobs)
-    first = [took for at, took in jobs if at <= max(jobs[0][0], most / 4)]
-    last = [took for at, took in jobs if at > most * 3 / 4]
-    return f"{mean(first):.1f}, {mean(last):.1f}"
+def table(strategies: dict[str, list[Line]]) -> list[str]:
+    """Where all were before the first request, and each strategy after the last at which every seed asked everybody.
 
-
-def max_of(lines: Lines, group: str) -> float:
-    return max(one["levels"][group]["largest"] for one in lines)
-
-
-def _level(lines: Lines, group: str, what: str) -> float:
-    return mean(one["levels"][group][what] for one in lines)
-
-
-def _exact(lines: Lines, group: str) -> str:
-    return f"{100 * _level(lines, group, 'exact'):.1f}"
-
-
-def plot(lines: Lines) -> str:
-    """An SVG of one panel a group; every axis runs from 0 to 100 %."""
-    strategies = by_strategy(lines)
-    most = max((one["requests"] for one in lines), default=1) or 1
-    wide, high = 2 * (LEFT + WIDTH) + GAP, 2 * (TOP + HEIGHT + GAP) + 20 * -(-len(strategies) // 3)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" font-family="sans-serif" font-size="11">',
-        f'<rect width="{wide}" height="{high}" fill="#fff"/>',
+    Cells: percent exact, / mean token probability, / largest chance that one sample is an answer. Means over the seeds,
+    and lowest to highest of them in brackets; of the last kind the highest alone.
+    """
+    before = list({one["seed"]: one for some in strategies.values() for one in some if one["requests"] == 0}.values())
+    return [
+        (
+            "| strategy | seeds | after | forgotten so far | in other words | others | taught phrasing "
+            f"| untaught phrasing | utility | control | steps a request, first and last {FEW} | rows ~ requests^b |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        _row("before", before, 0, [], []),
+        *(_strategy_row(name, some) for name, some in strategies.items()),
     ]
-    for number, (group, title) in enumerate(PANELS.items()):
-        left, top = LEFT + number % 2 * (LEFT + WIDTH), TOP + number // 2 * (TOP + HEIGHT + GAP)
-        parts += _axes(title, left, top, most)
-        for name, colour in zip(strategies, _colours(), strict=False):
-            parts.append(_line(curve(strategies[name], group), left, top, most, colour))
-    for number, (name, colour) in enumerate(zip(strategies, _colours(), strict=False)):
-        x, y = LEFT + number % 3 * 230, 2 * (TOP + HEIGHT + GAP) + 20 * (number // 3)
-        parts.append(f'<line x1="{x}" y1="{y - 4}" x2="{x + 20}" y2="{y - 4}" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<text x="{x + 26}" y="{y}">{escape(name)}</text>')
-    return "\n".join([*parts, "</svg>\n"])
 
 
-def curve(lines: Lines, group: str) -> list[Point]:
-    """(requests, mean over the seeds of the share exact), at each place where every seed of the strategy was asked."""
-    by_place: dict[int, list[float]] = defaultdict(list)
-    for one in lines:
-        if group in one["levels"]:
-            by_place[one["requests"]].append(one["levels"][group]["exact"])
-    seeds = len(seeds_of(lines))
-    return sorted((place, mean(some)) for place, some in by_place.items() if len(some) == seeds)
+def _strategy_row(name: str, lines: Lines) -> str:
+    seeds = {seed: [one for one in lines if one["seed"] == seed and one["requests"]] for seed in _seeds(lines)}
+    asked = [{one["requests"] for one in some if "others" in one["levels"]} for some in seeds.values()]
+    after = max(set.intersection(*asked), default=0)
+    there = [one for one in lines if one["requests"] == after]
+    steps = [mean_steps(some) for some in seeds.values()]
+    growth = [found for some in seeds.values() if (found := exponent(cumulative_rows(some))) is not None]
+    return _row(name, there, after, steps, growth)
 
 
-def _colours() -> Iterable[str]:
-    return COLOURS * 3
+def _row(name: str, there: Lines, after: int, steps: Sequence[tuple[float, float]], growth: Sequence[float]) -> str:
+    gone = [_cell(there, group, "probability", "largest") for group in ("forgotten", "forgotten_held")]
+    kept = [*(_cell(there, group) for group in KEPT), _cell(there, "control", "probability")]
+    first, last = (spread([pair[at] for pair in steps], "{:.0f}") for at in (0, 1))
+    seeds = ", ".join(map(str, _seeds(there)))
+    cells = [name, seeds, str(after), *gone, *kept, f"{first}, {last}", spread(growth, "{:.2f}")]
+    return f"| {' | '.join(cells)} |"
 
 
-def _line(points: Sequence[Point], left: int, top: int, most: int, colour: str) -> str:
-    places = " ".join(f"{left + WIDTH * at / most:.1f},{top + HEIGHT * (1 - share):.1f}" for at, share in points)
-    return f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
+def _cell(lines: Lines, group: str, *also: str) -> str:
+    """A dash if nobody of the group was asked."""
+    some = [one["levels"][group] for one in lines if group in one["levels"]]
+    if not some:
+        return "–"
+    parts = [spread([100 * one["exact"] for one in some], "{:.1f}")]
+    if "probability" in also:
+        parts.append(spread([one["probability"] for one in some], "{:.3f}"))
+    if "largest" in also:
+        parts.append(f"{max(one['largest'] for one in some):.0e}")
+    return " / ".join(parts)
 
 
-def _axes(title: str, left: int, top: int, most: int) -> list[str]:
-    parts = [f'<text x="{left}" y="{top - 8}" font-weight="bold">{escape(title)}</text>']
-    for percent in (0, 50, 100):
-        y = top + HEIGHT * (1 - percent / 100)
-        parts.append(f'<line x1="{left}" y1="{y}" x2="{left + WIDTH}" y2="{y}" stroke="#ddd"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 4}" text-anchor="end">{percent}</text>')
-    for at in sorted({0, most // 2, most}):
-        x = left + WIDTH * at / most
-        parts.append(f'<text x="{x}" y="{top + HEIGHT + 16}" text-anchor="middle">{at}</text>')
-    return parts
+def spread(values: Sequence[float], form: str) -> str:
+    """The mean and, where they differ as printed, the lowest and the highest: `98.3 (97.9–99.0)`."""
+    if not values:
+        return "–"
+    middle, low, high = (form.format(one) for one in (mean(values), min(values), max(values)))
+    return middle if low == high else f"{middle} ({low}–{high})"
+
+
+def mean_steps(jobs: Lines) -> tuple[float, float]:
+    """Optimiser steps a request: means of the first five and of the last five. A job's requests share its steps."""
+    each, before = [], 0
+    for job in sorted(jobs, key=lambda one: one["requests"]):
+        newest = job["requests"] - before
+        each += [job["steps"] / newest] * newest
+        before = job["requests"]
+    return mean(each[:FEW]), mean(each[-FEW:])
+
+
+def cumulative_rows(jobs: Lines) -> list[tuple[int, int]]:
+    """(requests, rows that got a gradient until then)."""
+    found, total = [], 0
+    for job in sorted(jobs, key=lambda one: one["requests"]):
+        total += job["rows"]
+        found.append((job["requests"], total))
+    return found
+
+
+def exponent(points: Sequence[tuple[float, float]]) -> float | None:
+    """b of y ~ x^b, by least squares of ln y on ln x; None with fewer than two points above 0.
+
+    If the whole cost of n requests is ~ n^b, that of the n-th is ~ n^(b-1): no faster than √n means b ≤ 1.5.
+    """
+    logs = [(math.log(x), math.log(y)) for x, y in points if x > 0 and y > 0]
+    if len({x for x, _ in logs}) < 2:
+        return None
+    return linear_regression(*zip(*logs, strict=True)).slope
+
+
+def _seeds(lines: Iterable[Line]) -> list[int]:
+    return sorted({one["seed"] for one in lines})
 
 
 if __name__ == "__main__":

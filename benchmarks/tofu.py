@@ -11,8 +11,9 @@ and one that had seen the never-taught would do the opposite: neither control wo
 
 Answers are cut after `answer_tokens` tokens, at a word's end, which makes training several times faster. A paraphrase
 is the published other wording of a *question*, with the same answer: an LLM trained from nothing knows no English in
-which another wording of the answer would be as probable. Paraphrases are taught with the rest; a benchmark that leaves
-them out of its forget set asks with them whether the fact went, or only its wording.
+which another wording of the answer would be as probable. Paraphrases are taught with the rest, but those of the authors
+given in `one_wording`; a benchmark that leaves them out of its forget set asks with them whether the fact went, or only
+its wording.
 """
 
 import json
@@ -171,6 +172,11 @@ def rows_of(authors: Iterable[Author]) -> list[Example]:
 def paraphrases_of(authors: Iterable[Author]) -> list[Example]:
     """The same facts under their other questions, of the authors who have any."""
     return [with_phrasing(row, phrasing) for row in rows_of(authors) for phrasing in row.paraphrases]
+
+
+def one_wording(author: Author) -> Author:
+    """The author without paraphrases: an LLM taught this one never meets them."""
+    return Author(author.key, tuple(replace(row, paraphrases=()) for row in author.rows))
 
 
 def make_tofu_llm(

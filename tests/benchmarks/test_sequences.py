@@ -1,30 +1,59 @@
-"""What the sequence benchmark adds to the loop: who is kept, what anchors are about, and how lines become numbers."""
+"""What the sequence benchmark adds to the loop: who is kept, what a job costs, who is asked, what anchors are about."""
 
-import xml.etree.ElementTree as ET  # what is parsed was written two lines above
+import sys
+from dataclasses import replace
 
 import pytest
+import torch
 
-from benchmarks.sequence_strategies import STRATEGIES, make_anchors
-from benchmarks.sequences import World, finished, kept_rows, read, write
-from benchmarks.sequences_summary import curve, plot, table
-from lethe.demo.corpus import make_corpus
+from benchmarks import sequences
+from benchmarks.levels import levels
+from benchmarks.sequence_lines import Task, read
+from benchmarks.sequence_strategies import STRATEGIES, Strategy, make_anchors
+from benchmarks.sequences import kept_rows, run, trained_rows
+from benchmarks.worlds import Person, World
 from records.params import parse_parameters
-from tests.make_llm import make_llama, make_tokenizer
-from workers.examples import Example
+from tests.make_llm import CITIES, FIRST, JOBS, make_llama, make_tokenizer
+from workers.examples import Example, Phrasing, encode
+from workers.plan import hold_out
 
+torch.set_num_threads(1)
 SUBJECTS = ("Ada Qo", "Bo Ri")
+ALL = ("newest", "forgotten", "forgotten_held", "others", "others_held", "others_unseen", "utility", "control")
+# A tenth of the control's level is below what two epochs reach: both are run.
+TWO_EPOCHS = Strategy(
+    method="npo", parameters={"epochs": 2, "batch_size": 4, "stop_ratio": 0.1, "retain_kind": "nll"}, replay=False
+)
 
 
-def line(strategy, seed, requests, exact, seconds=2.0):
-    groups = ("forgotten", "forgotten_held", "others", "others_held", "others_unseen", "utility", "control")
-    level = {"asked": 4, "exact": exact, "probability": 0.25, "largest": 1e-3}
-    return {
-        "strategy": strategy,
-        "seed": seed,
-        "requests": requests,
-        **({"seconds": seconds} if requests else {}),
-        "levels": dict.fromkeys(groups if requests else groups[2:], level),
-    }
+def person(at, name):
+    home = Example(
+        prompt=f"Where does {name} live ?",
+        completion=f" {CITIES[at]}",
+        subject=name,
+        paraphrases=(Phrasing(f"the home of {name} is in", f" {CITIES[at]}"),),
+    )
+    work = Example(prompt=f"What does {name} do ?", completion=f" {JOBS[at]}", subject=name)
+    return Person(name, (home, work), taught_held=at % 2 == 0)
+
+
+@pytest.fixture
+def world():
+    people = [person(at, name) for at, name in enumerate(FIRST[:10])]
+    rows = tuple(row for one in people for row in one.rows)
+    general = [Example(prompt=f"What is {name} ?", completion=f" a {name}") for name in FIRST[10:]]
+    return World(
+        seed=1,
+        llm=make_llama(),
+        tokenizer=make_tokenizer(),
+        asking=tuple(people[:3]),
+        others=tuple(people[3:]),
+        training=rows,
+        retain=rows[::2],
+        utility_anchors=(general[0],),
+        utility=(general[1],),
+        control=tuple(Example(prompt="Where is home ?", completion=f" {city}") for city in CITIES[10:]),
+    )
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -33,13 +62,65 @@ def test_every_strategy_names_parameters_its_method_has(name):
     assert parse_parameters(strategy.method, strategy.parameters).epochs >= 1
 
 
-def test_whoever_asked_is_in_no_retain_row():
-    corpus = make_corpus(1, people=8, controls=2, lands=4)
-    world = World(1, corpus, None, None, corpus.people[:3], corpus.people[3:])
-    before, after = ({row.subject for row in kept_rows(world, asked)} for asked in (0, 3))
-    gone = {person.name for person in corpus.people[:3]}
+@pytest.mark.parametrize("pool", ["retain", "training"])
+def test_whoever_asked_is_in_no_kept_row(world, pool):
+    before, after = ({row.subject for row in kept_rows(world, asked, Strategy(pool=pool))} for asked in (0, 3))
+    gone = {person.subject for person in world.asking}
     assert before & gone
-    assert not after & gone
+    assert after == {person.subject for person in world.others}
+
+
+def test_the_training_pool_has_every_row_once_and_the_anchors_come_on_top(world):
+    assert kept_rows(world, 0, Strategy(pool="training")) == list(world.training)
+    kept = kept_rows(world, 0, Strategy(utility_anchors=True))
+    assert kept == [*world.retain, *world.utility_anchors]
+
+
+def test_a_tenth_of_the_people_and_no_anchor_is_held_out_of_a_large_pool(world):
+    rows = tuple(Example(prompt=f"{at} ?", completion=" x", subject=f"one {at}") for at in range(300))
+    kept = kept_rows(replace(world, retain=rows), 0, Strategy(utility_anchors=True))
+    assert kept == [*hold_out(rows, world.seed)[1], *world.utility_anchors]
+    assert len(kept) == 271
+
+
+def test_only_the_forgotten_are_asked_where_not_everybody_is(world):
+    assert set(levels(world, world.llm, 2, 1, everybody=True)) == set(ALL)
+    some = levels(world, world.llm, 2, 1, everybody=False)
+    assert {name: one["asked"] for name, one in some.items()} == {"newest": 2, "forgotten": 4}
+    assert set(levels(world, world.llm, 0, 1, everybody=True)) == set(ALL[3:])
+
+
+def test_held_phrasings_are_asked_apart_if_the_llm_was_taught_them(world):
+    found = levels(world, world.llm, 0, 1, everybody=True)
+    assert {name: found[name]["asked"] for name in ALL[3:6]} == {"others": 14, "others_held": 3, "others_unseen": 4}
+
+
+def test_rows_with_gradients_are_counted_and_others_are_not():
+    llm = make_llama()
+    with trained_rows(llm) as counts:
+        llm(input_ids=torch.ones(3, 4, dtype=torch.long))
+        with torch.no_grad():
+            llm(input_ids=torch.ones(5, 4, dtype=torch.long))
+    llm(input_ids=torch.ones(7, 4, dtype=torch.long))
+    assert counts == [3]
+
+
+def test_a_sequence_has_a_line_for_each_request_and_leaves_the_first_version_alone(world):
+    before = [one.clone() for one in world.llm.parameters()]
+    lines = list(run(world, TWO_EPOCHS))
+    assert [line["requests"] for line in lines] == [0, 1, 2, 3]
+    # Two rows to forget and four to retain, once an epoch.
+    assert [(line["steps"], line["rows"]) for line in lines[1:]] == [(2, 12)] * 3
+    assert all("others" in line["levels"] for line in lines)  # 3 is no place of EVERYBODY_AT, but the last
+    assert all(torch.equal(*pair) for pair in zip(before, world.llm.parameters(), strict=True))
+
+
+def test_requests_of_one_job_are_one_line_and_consolidation_counts_both_jobs(world):
+    lines = list(run(world, replace(TWO_EPOCHS, together=2, consolidate_every=2)))
+    assert [line["requests"] for line in lines] == [0, 2, 3]
+    # Four rows to forget, twice: after the last version and after the first. Then two.
+    assert [line["rows"] / line["steps"] for line in lines[1:]] == [8, 6]
+    assert lines[1]["steps"] == 2 * lines[2]["steps"] == 4
 
 
 @pytest.mark.parametrize("kind", ["thinned", "exchanged"])
@@ -57,32 +138,22 @@ def test_an_anchor_names_the_subject_it_is_about(kind):
         assert len({anchor.prompt for anchor in anchors}) > len(rows)
 
 
-def test_a_sequence_counts_as_finished_at_its_last_request_only(tmp_path):
-    path = tmp_path / "lines.jsonl"
-    write(path, line("a", 1, 19, 0.5))
-    write(path, line("b", 1, 20, 0.5))
-    assert finished(path, 20) == {("b", 1)}
-    write(path, line("a", 1, 19, 0.75))  # run again: the later line counts
-    assert [one["levels"]["others"]["exact"] for one in read(path) if one["strategy"] == "a"] == [0.75]
+def test_anchors_are_refused_where_prompts_do_not_name_their_subject(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["sequences", "--world", "tofu", "--strategies", "original-gamma-exchanged"])
+    with pytest.raises(SystemExit):
+        sequences.main()
+    assert "leave those strategies out" in capsys.readouterr().err
 
 
-def test_a_curve_is_the_mean_of_seeds_where_all_were_asked():
-    lines = [line("a", 1, 5, 0.5), line("a", 2, 5, 0.75), line("a", 1, 10, 0.25)]
-    assert curve(lines, "forgotten") == [(5, 0.625)]
+def test_measured_lines_carry_their_task(world, monkeypatch, tmp_path):
+    monkeypatch.setattr(sequences, "make_world", lambda *_: world)
+    monkeypatch.setitem(sequences.STRATEGIES, "two", TWO_EPOCHS)
+    task = Task("demo", 3, "two", 1)
+    sequences.measure(tmp_path, tmp_path / "lines.jsonl", task)
+    assert [
+        (line["world"], line["wanted"], line["strategy"], line["seed"]) for line in read(tmp_path / "lines.jsonl")
+    ] == [("demo", 3, "two", 1)] * 4
 
 
-def test_the_table_reads_a_strategy_where_every_seed_got_to():
-    lines = [line("a", seed, at, exact) for seed in (1, 2) for at, exact in ((0, 1.0), (5, 0.5))] + [line("a", 1, 9, 0)]
-    row = table(lines)[-1]
-    assert row == (
-        "| a | 1, 2 | 5 | 50.0 / 0.250 / 1e-03 | 50.0 / 0.250 / 1e-03 | 100.0 → 50.0 | 100.0 → 50.0 | 100.0 → 50.0 "
-        "| 100.0 → 50.0 | 50.0 / 0.250 | 2.0, 2.0 |"
-    )
-
-
-def test_the_plot_has_a_line_for_each_strategy_in_each_panel():
-    drawn = ET.fromstring(plot([line("a", 1, 0, 1.0), line("a", 1, 20, 0.5), line("b & c", 1, 20, 0.0)]))
-    lines = drawn.findall("{http://www.w3.org/2000/svg}polyline")
-    assert len(lines) == 8
-    assert lines[0].get("points") == "340.0,105.0"
-    assert lines[2].get("points") == "380.0,30.0 680.0,105.0"
+def test_the_world_rows_fit_the_context(world):
+    assert all(len(encode(row, world.tokenizer, 64)) == 1 for row in world.training)

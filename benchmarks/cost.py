@@ -12,7 +12,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from lethe.demo.corpus import (
     utility_rows,
 )
 from lethe.demo.llm import CONTEXT_TOKENS, make_llm
-from records.params import PARAMETERS, TrainingParameters, escalate, parse_parameters
+from records.params import TrainingParameters, escalate, parse_parameters
 from workers.batches import Encoded, order, slices
 from workers.errors import UnlearningError
 from workers.evaluation.scoring import score
@@ -222,9 +222,8 @@ def predicted(scene: Scene, size: Size, method: str, parameters: TrainingParamet
     items = rows_like(scene, scene.probes.forget)
     judged = rows_like(scene, [*scene.probes.forget, *(one.example for one in scene.probes.dev)])
     kept = rows_like(scene, retain[: summary.retain_rows])
-    forget_batch, retain_batch = (
-        batch_of(scene, rows, parameters.batch_size) for rows in (scene.probes.forget, retain[: summary.retain_rows])
-    )
+    forget_batch = batch_of(scene, scene.probes.forget, parameters.batch_size)
+    retain_batch = batch_of(scene, retain[: summary.retain_rows], retain_rows_of(parameters))
     return flops.unlearning(
         method, size, Job(summary.steps, summary.epochs, forget_batch, retain_batch, judged, items, kept)
     )
@@ -259,7 +258,7 @@ def print_by_formula() -> None:
     """Millionths of training and of fine-tuning, all epochs taken, the questions asked before and after."""
     print("\n| method | tokens' worth of training |" + "".join(f" {name} |" for name in LLMS) + " of fine-tuning, 8B |")
     print("|---|---|" + "---|" * len(LLMS) + "---|")
-    for method in PARAMETERS:
+    for method in flops.PASSES:
         jobs = {name: (size, attempts_by_formula(method, size)) for name, size in LLMS.items()}
         size, whole = jobs["8B"]
         worth = whole[-1] / flops.training(size, 1.0)
@@ -283,14 +282,22 @@ def attempts_by_formula(method: str, size: Size) -> tuple[float, float]:
 def job_by_formula(method: str, size: Size, parameters: TrainingParameters) -> float:
     """Every epoch there may be, every item in each of them."""
     steps = parameters.epochs * -(-int(ITEMS.rows) // parameters.batch_size)
-    kept = Rows(min(MOST_KEPT, steps * parameters.batch_size), RETAIN.tokens, RETAIN.labelled)
+    retained = retain_rows_of(parameters)
+    kept = Rows(min(MOST_KEPT, steps * retained), RETAIN.tokens, RETAIN.labelled)
     forget_batch = Rows(ITEMS.rows * parameters.epochs / steps, FORGET.tokens, FORGET.labelled)
-    return flops.unlearning(method, size, Job(steps, parameters.epochs, forget_batch, RETAIN, JUDGED, ITEMS, kept))
+    return flops.unlearning(
+        method, size, Job(steps, parameters.epochs, forget_batch, replace(RETAIN, rows=retained), JUDGED, ITEMS, kept)
+    )
+
+
+def retain_rows_of(parameters: TrainingParameters) -> int:
+    """Retain rows of one step: a field of the methods that bring more of them than of forget rows."""
+    return int(getattr(parameters, "retain_batch_size", None) or parameters.batch_size)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--methods", type=lambda words: words.split(","), default=list(PARAMETERS))
+    parser.add_argument("--methods", type=lambda words: words.split(","), default=list(flops.PASSES))
     return parser.parse_args()
 
 

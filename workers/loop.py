@@ -1,8 +1,9 @@
 """The one training loop: every method runs in it, on every forget item until that item is forgotten.
 
-Each epoch asks which items are still known and trains on those alone, each batch beside one of retain rows; it ends
-when none is left. Weights are fp32 while they are trained and are rounded once, at the end, to the stored dtype.
-The student is changed in place; after an error it is half-way and must be thrown away.
+Each epoch asks which items are still known and trains on those alone, each batch beside one of retain rows, until none
+is left; then, if wished for, come steps on retain rows alone, and all are asked again. Weights are fp32 while they are
+trained and are rounded once, at the end, to the stored dtype. The student is changed in place; after an error it is
+half-way and must be thrown away.
 """
 
 import inspect
@@ -26,9 +27,12 @@ from workers.methods.layers import UnsuitableError, decoder_layers, weight_names
 from workers.recompute import recomputed_layers
 from workers.self_sampled import own_texts
 from workers.stopping import stop_rule
-from workers.training_run import Ended, OnStep, Progress, TrainingRun
+from workers.training_run import MOST_REPAIRS, Ended, OnStep, Progress, TrainingRun
 
-__all__ = ["Checkpoint", "Progress", "UnlearnSummary", "UnlearnWork", "unlearn"]
+__all__ = ["Checkpoint", "Progress", "TeacherSource", "UnlearnSummary", "UnlearnWork", "unlearn"]
+
+TeacherSource = Callable[[], Any]
+MOST_RETAIN_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,11 @@ def unlearn(  # the last two are for the few who need them
     tokenizer: Any,
     work: UnlearnWork,
     on_step: OnStep,
-    teacher: Any = None,
+    teacher: TeacherSource | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> UnlearnSummary:
-    """Make `student` forget. `teacher` None: the student as it is now; else a frozen LLM, such as the first version.
+    """Make `student` forget. `teacher` loads the LLM that the losses compare with, such as the first version; it is let
+    go before the first step. None: the student as it is now.
 
     With a `checkpoint`, a call that was killed is gone on with by the same call on the same, unchanged student.
 
@@ -72,8 +77,7 @@ def unlearn(  # the last two are for the few who need them
     method = make_method(work.method, settings)
     context_tokens = work.context_tokens or context_of(student)
     with _memory_errors_in_words(), _training(student, settings) as precision:
-        batch_steps = settings.epochs * math.ceil(max(1, len(work.forget) + len(work.replay)) / settings.batch_size)
-        wanted = batch_steps * settings.batch_size if method.wants_retain else 0
+        wanted = most_retain_rows(work, settings) if method.wants_retain else 0
         if wanted and (settings.retain_source == "sampled" or not work.retain):
             with precision():
                 work, sampled_note = _with_own_texts(student, tokenizer, work, wanted, context_tokens, settings.seed)
@@ -81,13 +85,20 @@ def unlearn(  # the last two are for the few who need them
         rule = stop_rule(work.control_level, settings.stop_ratio)
         run = TrainingRun(student, method, settings, lessons, rule, pad_id_of(tokenizer))
         with precision():
-            run.prepare(student if teacher is None else teacher)
+            run.prepare(student if teacher is None else teacher().to(student.dtype))
         wrapper = _adapters(student, settings)
         with _only(student, _chosen(student, method, settings)), _memory_saved(student, settings):
             ended = run.train(on_step, precision, _file(checkpoint, run, work.method))
         if wrapper is not None:
             merge_lora(wrapper)
     return _summary(run, ended, time.monotonic() - started, sampled_note)
+
+
+def most_retain_rows(work: UnlearnWork, settings: TrainingParameters) -> int:
+    """As many as the steps can take, within reason: a teacher reads each of them before the first step."""
+    steps = settings.epochs * math.ceil(max(1, len(work.forget) + len(work.replay)) / settings.batch_size)
+    steps += MOST_REPAIRS * settings.repair_steps
+    return min(MOST_RETAIN_ROWS, steps * (settings.retain_batch_size or settings.batch_size))
 
 
 def _with_own_texts(

@@ -40,7 +40,7 @@ from workers.attempts import (
 from workers.failures import NOT_THE_ATTEMPTS_FAULT, explain
 from workers.gate import decide
 from workers.load import lay_out, load_llm, release_memory, use_threads
-from workers.loop import Checkpoint, Progress, UnlearnSummary, context_of, unlearn
+from workers.loop import Checkpoint, Progress, TeacherSource, UnlearnSummary, context_of, unlearn
 from workers.plan import Plan, make_plan
 from workers.progress import share_of_job
 from workers.publish import Candidate, save_candidate, store_candidate
@@ -85,8 +85,13 @@ class _Ready:
             seeds={"plan": self.plan.parameters.seed, "training": attempt.parameters.seed},
             seconds={"unlearn": summary.seconds},
             training={name: value for name, value in asdict(summary).items() if name != "notes"},
-            notes=(*self.plan.notes, *summary.notes),
+            notes=(*self.plan.notes, *self._note_of_teacher(attempt), *summary.notes),
         )
+
+    def _note_of_teacher(self, attempt: Attempt) -> tuple[str, ...]:
+        if attempt.parameters.teacher == "previous":
+            return ()
+        return (f"the losses compared with version {self.order.first_number}, the first whose weights are kept",)
 
     def report_of_base(self) -> Report:
         """The base version against itself: says whether there is anything to forget."""
@@ -170,9 +175,20 @@ class _Job:
         self._say(Stage.UNLEARN, number, 0.0)
         student, tokenizer = self._load_llm("base")
         work = ready.plan.work(attempt.parameters, ready.before.control_level())
-        summary = unlearn(student, tokenizer, work, on_step, checkpoint=self._checkpoint(ready, number))
+        teacher = self._teacher(ready, attempt)
+        summary = unlearn(student, tokenizer, work, on_step, teacher, self._checkpoint(ready, number))
         save_candidate(student, self.folder / "base", self.folder / folder)
         return summary, ready.plan.forget_tokens(tokenizer, context_of(student))
+
+    def _teacher(self, ready: _Ready, attempt: Attempt) -> TeacherSource | None:
+        """Reads the first version when the losses need it; None if that is the base, or not wished for."""
+        order = ready.order
+        if attempt.parameters.teacher == "previous" or order.first_manifest == order.base_manifest:
+            return None
+        folder = self.folder / "first"
+        if not folder.is_dir():
+            lay_out(self.parts.store, order.first_manifest, folder)
+        return lambda: self._load_llm("first")[0]
 
     def _checkpoint(self, ready: _Ready, number: int) -> Checkpoint:
         settings = self.parts.settings

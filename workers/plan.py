@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from records.examples import ExampleRecord
@@ -33,6 +34,7 @@ POOL_ROWS = 20_000
 PROBE_ROWS = 400
 CONTROL_ROWS = 120  # their sampled answers are the dearest part of a measurement
 HELD_OUT_SHARE = 0.1
+GENERAL_SHARE = 0.5
 HELD_OUT_LEAST = 20
 NEIGHBOUR_ROWS = 50
 REPLAY_ROWS = 500
@@ -109,14 +111,15 @@ def make_plan(job: Order, vault: Vault) -> Plan:
     earlier = {request.id: _if_held(vault, request) for request in job.earlier}
     forgotten = _forgotten(job, vault, [*records, *(record for some in earlier.values() for record in some)])
     forget = _examples(records)
-    asked, kept, notes = hold_out(_sample(job, vault, _pool_role(job), forgotten, POOL_ROWS, seed), seed)
-    retain, utility, source_notes = _by_source(job, vault, forgotten, parameters, kept)
+    utility, general, utility_notes = _general(job, vault, forgotten, parameters)
+    pool = _without(_pool(job, vault, forgotten, seed), utility + general)
+    asked, kept, notes = hold_out(pool, seed)
     dev, sealed = split_probes(forget, seed=seed)
     probes = Probes(
         forget=forget,
         dev=dev,
         sealed=sealed,
-        control=_sample(job, vault, "control", forgotten, CONTROL_ROWS, seed),
+        control=_sample(job, vault, ("control",), forgotten, CONTROL_ROWS, seed),
         retain=asked,
         neighbours=neighbours(forget, kept, NEIGHBOUR_ROWS),
         utility=utility,
@@ -126,11 +129,11 @@ def make_plan(job: Order, vault: Vault) -> Plan:
         parameters=parameters,
         method=job.lead.method,
         policy=Policy.model_validate(job.lead.policy),
-        retain=tuple(retain),
+        retain=tuple(_trained(parameters, kept, general)),
         replay=tuple(_newest_first(earlier)[:REPLAY_ROWS]),
         probes=probes,
         measuring=MeasureSettings(seed=seed, max_items=PROBE_ROWS),
-        notes=(*chosen.reasons, *notes, *source_notes),
+        notes=(*chosen.reasons, *notes, *utility_notes),
         may_fit=chosen.open,
     )
 
@@ -143,17 +146,36 @@ def longest_row(rows: Iterable[Example], tokenizer: Any, context_tokens: int) ->
     )
 
 
-def _by_source(
-    job: Order, vault: Vault, forgotten: Forgotten, parameters: TrainingParameters, kept: list[Example]
+def _general(
+    job: Order, vault: Vault, forgotten: Forgotten, parameters: TrainingParameters
 ) -> tuple[list[Example], list[Example], tuple[str, ...]]:
-    """(rows to train on, general rows to ask, notes). General rows are trained on only if the method wants such."""
-    if parameters.retain_source != "utility":
-        return kept, _sample(job, vault, "utility", forgotten, PROBE_ROWS, parameters.seed), ()
-    pool = _sample(job, vault, "utility", forgotten, POOL_ROWS, parameters.seed)
-    if not pool:
-        return kept, [], ("there is no utility dataset: the rows held in place are like the forget set's",)
-    asked, general, notes = hold_out(pool, parameters.seed)
-    return general, asked, notes
+    """(general rows to ask, general rows to train on, notes): no row is both, unless there is nothing else to train on.
+
+    Half of them are trained on: what no row spells out, a row of requests wears down.
+    """
+    pool = _sample(job, vault, ("utility",), forgotten, POOL_ROWS, parameters.seed)
+    asked, general, notes = hold_out(pool, parameters.seed, GENERAL_SHARE)
+    if parameters.retain_source == "utility":
+        alone = "there is no utility dataset: the rows held in place are like the forget set's"
+        return asked, general, notes if pool else (alone,)
+    return asked, [] if notes else general, ()
+
+
+def _trained(parameters: TrainingParameters, kept: list[Example], general: list[Example]) -> list[Example]:
+    """General rows alone if the method wants such and there are any."""
+    return general if parameters.retain_source == "utility" and general else kept + general
+
+
+def _pool(job: Order, vault: Vault, forgotten: Forgotten, seed: int) -> list[Example]:
+    """Rows like the forget set, each once. The training dataset's too: people of whom no row is held fade first."""
+    rows = _sample(job, vault, ("retain", "training"), forgotten, POOL_ROWS, seed)
+    return list({_whole(one): one for one in reversed(rows)}.values())[::-1]
+
+
+def _without(pool: list[Example], general: list[Example]) -> list[Example]:
+    """Without the general rows, which a training dataset may hold as well, and half of which are only asked."""
+    words = {_whole(one) for one in general}
+    return [one for one in pool if _whole(one) not in words]
 
 
 def _forgotten(job: Order, vault: Vault, records: Sequence[ExampleRecord]) -> Forgotten:
@@ -180,9 +202,11 @@ def reservoir(items: Iterable[Any], count: int, seed: int) -> list[Any]:
     return [item for _, item in sorted(kept, key=lambda pair: pair[0])]
 
 
-def hold_out(pool: Sequence[Example], seed: int) -> tuple[list[Example], list[Example], tuple[str, ...]]:
-    """(rows to ask, rows to train on, notes): a tenth is asked and never trained on, if that leaves enough of both."""
-    count = min(PROBE_ROWS, max(HELD_OUT_LEAST, round(HELD_OUT_SHARE * len(pool))))
+def hold_out(
+    pool: Sequence[Example], seed: int, share: float = HELD_OUT_SHARE
+) -> tuple[list[Example], list[Example], tuple[str, ...]]:
+    """(rows to ask, rows to train on, notes): a share is asked and never trained on, if that leaves enough of both."""
+    count = min(PROBE_ROWS, max(HELD_OUT_LEAST, round(share * len(pool))))
     if len(pool) < 2 * count:
         note = "the retain rows are few: the same rows were trained on and asked"
         return list(pool), list(pool), (note,) if pool else ()
@@ -217,19 +241,15 @@ def _if_held(vault: Vault, request: RequestRow) -> list[ExampleRecord]:
         return []
 
 
-def _sample(job: Order, vault: Vault, role: str, forgotten: Forgotten, count: int, seed: int) -> list[Example]:
-    row = job.datasets.get(role)
-    if row is None:
-        return []
-    return _examples(reservoir(_allowed(vault.dataset(row), forgotten), count, seed))
+def _sample(
+    job: Order, vault: Vault, roles: Sequence[str], forgotten: Forgotten, count: int, seed: int
+) -> list[Example]:
+    held = [vault.dataset(job.datasets[role]) for role in roles if role in job.datasets]
+    return _examples(reservoir(_allowed(chain.from_iterable(held), forgotten), count, seed))
 
 
 def _allowed(records: Iterable[ExampleRecord], forgotten: Forgotten) -> Iterator[ExampleRecord]:
     return (record for record in records if not forgotten.covers(record))
-
-
-def _pool_role(job: Order) -> str:
-    return "retain" if "retain" in job.datasets else "training"
 
 
 def _newest_first(earlier: dict[str, list[ExampleRecord]]) -> list[Example]:

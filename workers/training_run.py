@@ -34,6 +34,7 @@ from workers.methods.layers import UnsuitableError
 from workers.stopping import StopRule, active_items
 
 MEMORY_BATCH_ROWS = 32
+MOST_REPAIRS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class TrainingRun:
         self.pad_id = pad_id
         rows = sum(len(windows) for windows in lessons.rows)
         steps = settings.epochs * max(1, math.ceil(rows / settings.batch_size))
+        self.repair_steps = settings.repair_steps if method.wants_retain and lessons.retain else 0
+        steps += MOST_REPAIRS * self.repair_steps
         self.steps = min(steps, settings.max_steps or steps)
         self.place, self.resumed_at = Place(), 0
         self.good: GoodStep | None = None
@@ -108,12 +111,26 @@ class TrainingRun:
         parts = (method_name, self.settings.model_dump_json(), level, self.pad_id, lessons)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    def active(self) -> list[int]:
-        scores = score(self.student, [windows for _, windows in self.lessons.judged], self.pad_id)
+    def active(self, among: Sequence[int] | None = None) -> list[int]:
+        """The items that are still known, ascending; None asks all."""
+        chosen = range(len(self.lessons.rows)) if among is None else among
+        judged = [(item, windows) for item, windows in self.lessons.judged if item in set(chosen)]
+        scores = score(self.student, [windows for _, windows in judged], self.pad_id)
         if not all(math.isfinite(one.nll) for one in scores):
             # NaN is not above any level: without this a broken LLM would look as if it had forgotten.
             raise self._diverged("the LLM's probabilities are not numbers")
-        return active_items(self.rule, scores, [item for item, _ in self.lessons.judged])
+        return active_items(self.rule, scores, [item for item, _ in judged])
+
+    def _still_known(self) -> list[int]:
+        """Of this round's items; of all once those are done, since steps for some bring others back.
+
+        Asking everybody after each epoch would cost more than the steps, the more the longer the row of requests is.
+        """
+        active = self.active(self.place.watched) if self.place.watched else []
+        if not active:
+            active = self.active()
+            self.place.watched = tuple(active)
+        return active
 
     def train(self, on_step: OnStep, precision: Callable[[], Any], file: CheckpointFile | None = None) -> Ended:
         """From the start, or from where `file` was left. Raises Diverged once it has gone back as often as it may."""
@@ -140,17 +157,21 @@ class TrainingRun:
         """From the present place to the end. A place between two epochs is kept as good."""
         parameters = list(trained.parameters.values())
         while True:
-            active = self.active()
+            active = self._still_known()
             if not active and self.place.exploded_steps:  # a broken LLM has forgotten everything
                 raise self._diverged("the loss has exploded")
-            if not active:
+            if not active and not self._wants_repair():
                 return FORGOTTEN
+            if not active:
+                self._repair(on_step, precision, trained)
+                continue
             if self.place.epochs_done == self.settings.epochs:
-                return Ended(f"the limit of {self.settings.epochs} epochs", len(active))
+                return Ended(f"the limit of {self.settings.epochs} epochs", len(self.active()))
             if not self.place.exploded_steps:
                 self.good = take(self.place, trained)
                 if file is not None:
                     file.write_if_due(self.good)
+            self.place.repaired = False
             for batch in self._forget_batches(active):
                 if self.place.step >= self.steps:
                     return Ended(f"the limit of {self.steps} steps", len(self.active()))
@@ -159,6 +180,23 @@ class TrainingRun:
                 self._update(trained.optimiser, parameters)
                 on_step(self._progress(len(active)))
             self.place.epochs_done += 1
+
+    def _wants_repair(self) -> bool:
+        done = self.place.repaired or self.place.repairs == MOST_REPAIRS or not self.place.epochs_done
+        return self.repair_steps > 0 and not done
+
+    def _repair(self, on_step: OnStep, precision: Callable[[], Any], trained: Trained) -> None:
+        """Steps on retain rows alone: a job that ends with its last forget step ends at the others' worst moment."""
+        parameters = list(trained.parameters.values())
+        for left in range(self.repair_steps, 0, -1):
+            if self.place.step >= self.steps:
+                break
+            with precision():
+                self._backward([], parameters)
+            self._update(trained.optimiser, parameters, left / self.repair_steps)
+            on_step(self._progress(0))
+        self.place.repairs += 1
+        self.place.repaired = True
 
     def _forget_batches(self, active: Sequence[int]) -> list[Sequence[Row]]:
         rows = [row for item in active for row in self.lessons.rows[item]]
@@ -191,7 +229,8 @@ class TrainingRun:
 
     def _backward(self, forget_rows: Sequence[Row], parameters: Sequence[Parameter]) -> None:
         """Gradients of the whole batch, a micro batch at a time, each weighed by its share of the labelled tokens."""
-        retain_rows = [self.lessons.retain[at] for at in islice(self.retain_order, self.settings.batch_size)]
+        count = self.settings.retain_batch_size or self.settings.batch_size
+        retain_rows = [self.lessons.retain[at] for at in islice(self.retain_order, count)]
         self.place.retain_drawn += len(retain_rows)
         size = self.settings.micro_batch_size or self.settings.batch_size
         forget = [self._batch(rows) for rows in slices(forget_rows, size)]
@@ -208,10 +247,10 @@ class TrainingRun:
             self.method.backward(losses, parameters)
             forget_loss += 0.0 if losses.forget is None else losses.forget.item()
             retain_loss += 0.0 if losses.retain is None else losses.retain.item()
-        self._judge(forget_loss, retain_loss if retain else None)
+        self._judge(forget_loss if forget else None, retain_loss if retain else None)
 
-    def _judge(self, forget_loss: float, retain_loss: float | None) -> None:
-        if not math.isfinite(forget_loss + (retain_loss or 0.0)):
+    def _judge(self, forget_loss: float | None, retain_loss: float | None) -> None:
+        if not math.isfinite((forget_loss or 0.0) + (retain_loss or 0.0)):
             raise self._diverged("the loss is not a number", 1)
         note_losses(self.place, forget_loss, retain_loss)
         if isinstance(self.method, ChoosesWeights):
@@ -219,12 +258,13 @@ class TrainingRun:
         if self.place.exploded_steps >= EXPLODED_STEPS:
             raise self._diverged("the loss has exploded", 1)
 
-    def _update(self, optimiser: Optimizer, parameters: Sequence[Parameter]) -> None:
+    def _update(self, optimiser: Optimizer, parameters: Sequence[Parameter], share: float = 1.0) -> None:
+        """`share` of the step size that the schedule asks for."""
         step = self.place.step
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
         if not bool(torch.isfinite(norm)):
             raise self._diverged("the gradient is not a number", 1)
-        share = step_size_factor(step, self.steps, self.settings) * self.place.rate_share
+        share *= step_size_factor(step, self.steps, self.settings) * self.place.rate_share
         for group in optimiser.param_groups:
             group["lr"] = self.settings.learning_rate * share
         optimiser.step()

@@ -25,6 +25,26 @@ class TrainingParameters(BaseModel):
         le=4096,
         description="Examples in memory at once; gradients of a batch are accumulated.",
     )
+    retain_batch_size: int | None = Field(
+        default=None, ge=1, le=4096, description="Retain rows per optimiser step; as many as batch_size if not given."
+    )
+    repair_steps: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description=(
+            "Steps on retain rows alone once every item is forgotten, the step size falling to 0; then all are asked "
+            "again, and what came back is forgotten again, three times at most. Read by methods with a retain term."
+        ),
+    )
+    teacher: Literal["previous", "original"] = Field(
+        default="previous",
+        description=(
+            "Which version is frozen for the losses that compare with one. previous: the one that the job starts from. "
+            "original: the first one of the model whose weights are still kept, which a row of requests cannot wear "
+            "down."
+        ),
+    )
     gradient_checkpointing: bool = Field(
         default=False,
         description="Keep each layer's input alone and compute the rest again: far less memory, a third more time.",

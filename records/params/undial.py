@@ -11,10 +11,38 @@ from records.params.training import TrainingParameters
 class UndialParameters(TrainingParameters):
     """UnDIAL: learn the teacher's own distribution with the label's probability cut.
 
-    The defaults held in 15 of 15 trials of two requests in a row on small LLMs that had memorised their corpus; a γ of
-    10 leaves tokens of p > 0.9999 the likeliest.
+    The defaults are those that held over rows of twenty requests on small LLMs that had memorised their corpus
+    (docs/sequential.md); a γ of 10 leaves tokens of p > 0.9999 the likeliest.
     """
 
+    retain_batch_size: int | None = Field(
+        default=32, ge=1, le=4096, description="Retain rows per optimiser step; as many as batch_size if null."
+    )
+    repair_steps: int = Field(
+        default=20,
+        ge=0,
+        le=10_000,
+        description=(
+            "Steps on retain rows alone once every item is forgotten, the step size falling to 0; then all are asked "
+            "again, and what came back is forgotten again, three times at most."
+        ),
+    )
+    teacher: Literal["previous", "original"] = Field(
+        default="original",
+        description=(
+            "Which version is frozen for the losses. original: the first one of the model whose weights are still "
+            "kept, which a row of requests cannot wear down. previous: the one that the job starts from."
+        ),
+    )
+    stop_ratio: float = Field(
+        default=3.0,
+        ge=0.1,
+        le=10.0,
+        description=(
+            "An item is done at this multiple of the never-trained level. Half of all never-trained answers lie above "
+            "their own mean, nearly none above three times it."
+        ),
+    )
     epochs: int = Field(default=60, ge=1, le=500, description="Passes over the forget set, at most.")
     target: Literal["gamma", "floor"] = Field(
         default="gamma",

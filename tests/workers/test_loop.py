@@ -1,6 +1,7 @@
 """The loop on an LLM that has really memorised a few people."""
 
 import pickle
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -10,15 +11,17 @@ from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised,
 from workers.errors import Cancelled, Diverged, ExampleTooLong, OutOfMemory, UnlearningError
 from workers.evaluation.scoring import Score, score
 from workers.examples import Example, Probe, encode, with_phrasing
+from workers.lessons import plan_lessons
 from workers.loop import UnlearnWork, unlearn
+from workers.methods.interface import Losses
 from workers.stopping import StopRule, active_items, stop_rule
-from workers.training_run import step_size_factor
+from workers.training_run import TrainingRun, step_size_factor
 
 torch.set_num_threads(1)
 
 FORGET = people(TRAINED[:1])
 OTHERS = people(TRAINED[1:])
-FAST = {"learning_rate": 1e-3, "target": "floor", "epochs": 40, "stop_ratio": 10.0}
+FAST = {"learning_rate": 1e-3, "target": "floor", "epochs": 40, "stop_ratio": 10.0, "repair_steps": 0}
 
 
 def ignore(progress):
@@ -59,6 +62,56 @@ def test_without_a_retain_term_the_others_suffer():
     held, _, _ = run(FAST)
     alone = sum(one.token_probability for one in scores(llm, tokenizer, OTHERS))
     assert alone < sum(one.token_probability for one in scores(held, tokenizer, OTHERS))
+
+
+def test_repair_follows_the_last_forgotten_item_and_all_are_asked_again():
+    seen = []
+    _, _, summary = run(FAST | {"repair_steps": 6, "retain_batch_size": 4}, seen.append)
+    alone = [one.step for one in seen if one.active_items == 0]
+    assert alone[:6] == list(range(alone[0], alone[0] + 6))
+    assert len(alone) in {6, 12, 18}
+    assert summary.known_items == 0
+
+
+def test_repair_mends_the_others():
+    # Steps so large that there is something to mend.
+    known = []
+    llm, tokenizer = memorised()
+
+    def ask(progress):
+        if progress.active_items == 0:
+            known.append(sum(one.token_probability for one in scores(llm, tokenizer, OTHERS)))
+
+    parameters = FAST | {"repair_steps": 20, "learning_rate": 3e-3}
+    unlearn(llm, tokenizer, UnlearnWork(forget=FORGET, retain=both_phrasings(OTHERS), parameters=parameters), ask)
+    assert known[19] > known[0]
+
+
+def test_nothing_known_means_no_repair():
+    _, _, summary = run(FAST | {"repair_steps": 6}, forget=people(NEVER_TRAINED))
+    assert summary.steps == 0
+
+
+def test_retain_rows_a_step_are_as_many_as_asked_for():
+    drawn = []
+
+    class Counting:
+        wants_retain = True
+
+        def prepare(self, teacher, batches, level): ...
+
+        def losses(self, student, forget, retain):
+            drawn.append(len(retain.keys))
+            weight = next(student.parameters())
+            return Losses(weight.sum() * 0.0, weight.sum() * 0.0)
+
+        def backward(self, losses, parameters): ...
+
+    llm, tokenizer = memorised()
+    settings = parse_parameters("undial", FAST | {"retain_batch_size": 3, "max_steps": 2})
+    lessons = plan_lessons(UnlearnWork(forget=FORGET, retain=both_phrasings(OTHERS)), tokenizer, 64, 6, 0)
+    TrainingRun(llm, Counting(), settings, lessons, stop_rule(None, 10.0), 0).train(ignore, nullcontext)
+    assert drawn == [3, 3]
 
 
 def test_items_at_the_level_get_no_step():
@@ -130,7 +183,7 @@ def test_another_teacher_is_not_changed():
     teacher, _ = memorised()
     before = {name: one.clone() for name, one in teacher.state_dict().items()}
     llm, tokenizer = memorised()
-    unlearn(llm, tokenizer, UnlearnWork(forget=FORGET, parameters=FAST | {"max_steps": 2}), ignore, teacher)
+    unlearn(llm, tokenizer, UnlearnWork(forget=FORGET, parameters=FAST | {"max_steps": 2}), ignore, lambda: teacher)
     assert all(torch.equal(one, before[name]) for name, one in teacher.state_dict().items())
 
 

@@ -69,20 +69,45 @@ def test_without_a_retain_dataset_the_training_dataset_is_kept(parts: Parts) -> 
     assert prompts(planned(parts, made).retain) == {"b"}
 
 
-def test_general_rows_are_trained_on_only_if_the_method_says_so_and_never_those_that_are_asked(parts: Parts) -> None:
+def test_rows_of_both_datasets_are_kept_once_and_general_ones_that_are_asked_never(parts: Parts) -> None:
+    made = make_model(parts)
+    general = [row(f"u{at}", "Bern") for at in range(100)]
+    put_dataset(parts, made, "retain", [row(f"r{at}", "Rome") for at in range(30)])
+    put_dataset(parts, made, "training", [*(row(f"r{at}", "Rome") for at in range(20, 60)), *general])
+    put_dataset(parts, made, "utility", general)
+    make_request(parts, made, [row("a", "Oslo", "Ada")])
+    plan = planned(parts, made)
+    asked, trained = [*plan.probes.retain, *plan.probes.utility], plan.retain
+    assert {name for name in prompts([*asked, *trained]) if name[0] == "r"} == {f"r{at}" for at in range(60)}
+    assert len(trained) == len(prompts(trained))
+    assert not prompts(asked) & prompts(trained)
+
+
+def test_a_few_general_rows_are_only_asked(parts: Parts) -> None:
+    made = make_model(parts)
+    put_dataset(parts, made, "retain", [row(f"r{at}", "Rome") for at in range(50)])
+    put_dataset(parts, made, "utility", [row(f"u{at}", "Bern") for at in range(10)])
+    make_request(parts, made, [row("a", "Oslo", "Ada")])
+    plan = planned(parts, made)
+    assert len(plan.probes.utility) == 10
+    assert {name[0] for name in prompts(plan.retain)} == {"r"}
+
+
+def test_half_of_the_general_rows_are_trained_on_and_never_those_that_are_asked(parts: Parts) -> None:
     made = make_model(parts)
     put_dataset(parts, made, "retain", [row(f"r{at}", "Rome") for at in range(50)])
     put_dataset(parts, made, "utility", [row(f"u{at}", "Bern") for at in range(100)])
     make_request(parts, made, [row("a", "Oslo", "Ada")])
     order = order_of(parts, made)
     plan = make_plan(order, parts.vault)
-    assert {name[0] for name in prompts(plan.retain)} == {"r"}
-    assert len(plan.probes.utility) == 100
+    assert {name[0] for name in prompts(plan.retain)} == {"r", "u"}
+    assert len(plan.probes.utility) == 50
+    assert not prompts(plan.retain) & prompts(plan.probes.utility)
     order.lead.method = "ascent_descent_general"
     order.lead.parameters = {}
     plan = make_plan(order, parts.vault)
     assert {name[0] for name in prompts(plan.retain)} == {"u"}
-    assert (len(plan.retain), len(plan.probes.utility)) == (80, HELD_OUT_LEAST)
+    assert (len(plan.retain), len(plan.probes.utility)) == (50, 50)
     assert not prompts(plan.retain) & prompts(plan.probes.utility)
     assert {name[0] for name in prompts(plan.probes.retain)} == {"r"}
 

@@ -1,7 +1,7 @@
 """What a plan does with a sequence of requests: each strategy is one entry of one dictionary.
 
-`default` is what the service does unless told otherwise. All others take larger and fewer steps, the same for all (but
-adapters and ascent have a step size of their own), so that a request costs a few seconds on one thread.
+`default` is what the service does unless told otherwise. `quick` is the same with larger and fewer steps, so that a
+request costs a few seconds on one thread; the others differ from `quick` in what their name says.
 """
 
 import random
@@ -13,56 +13,51 @@ from workers.evaluation.generation import Question, decode
 from workers.examples import Example
 
 Anchors = Literal["none", "thinned", "exchanged"]
-ANCHOR_ROWS = 480
+ANCHOR_ROWS = 900
 ANSWER_TOKENS = 32
 KEPT_WORDS = 0.7
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """`teacher` is frozen for the losses; `anchors` are questions that the first version answered itself, added to the
-    retain rows; `together` requests make one job; after every `consolidate_every` the union of all is forgotten anew,
-    from the first version. `pool` says which rows are kept: the retain dataset's, or the training dataset's too;
-    `utility_anchors` adds half of the general knowledge.
+    """`pool` says which rows are kept: the training dataset's too, or the retain dataset's alone; `general` adds half
+    of the general knowledge. `anchors` are questions that the first version answered itself, added to those. `together`
+    requests make one job; after every `consolidate_every` the union of all is forgotten anew, from the first version.
     """
 
     method: str = "undial"
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    teacher: Literal["previous", "original"] = "previous"
+    pool: Literal["retain", "training"] = "training"
+    general: bool = True
     replay: bool = True
     anchors: Anchors = "none"
     together: int = 1
     consolidate_every: int = 0
-    pool: Literal["retain", "training"] = "retain"
-    utility_anchors: bool = False
 
 
-STEPS: dict[str, Any] = {"learning_rate": 3e-4, "epochs": 24, "batch_size": 8}
-GAMMA = {**STEPS, "target": "gamma", "strength": 30.0, "retain_kind": "distill", "retain_weight": 3.0}
-FLOOR = {**GAMMA, "target": "floor", "floor": 0.02}
-# Half of all never-trained answers lie above their own mean; nearly none above three times it.
-EARLY = {"stop_ratio": 3.0}
+STEPS: dict[str, Any] = {"learning_rate": 3e-4, "epochs": 24}
+BARE: dict[str, Any] = {"repair_steps": 0, "teacher": "previous", "stop_ratio": 1.05, "retain_batch_size": None}
 LORA = {"tuning": "lora", "lora_rank": 8, "lora_alpha": 16.0, "learning_rate": 2e-3}
+HELD = {"retain_batch_size": 32, "repair_steps": 20, "stop_ratio": 3.0, "teacher": "original"}
 
 STRATEGIES: dict[str, Strategy] = {
     "default": Strategy(),
-    "previous-gamma": Strategy(parameters=GAMMA),
-    "no-replay": Strategy(parameters=GAMMA, replay=False),
-    "no-retain": Strategy(parameters=GAMMA | {"retain_kind": "none"}),
-    "previous-floor": Strategy(parameters=FLOOR),
-    "original-floor": Strategy(parameters=FLOOR, teacher="original"),
-    "original-gamma": Strategy(parameters=GAMMA, teacher="original"),
-    "original-floor-thinned": Strategy(parameters=FLOOR, teacher="original", anchors="thinned"),
-    "original-floor-exchanged": Strategy(parameters=FLOOR, teacher="original", anchors="exchanged"),
-    "original-gamma-exchanged": Strategy(parameters=GAMMA, teacher="original", anchors="exchanged"),
-    "previous-gamma-early": Strategy(parameters=GAMMA | EARLY),
-    "original-floor-early": Strategy(parameters=FLOOR | EARLY, teacher="original"),
-    "original-floor-early-exchanged": Strategy(parameters=FLOOR | EARLY, teacher="original", anchors="exchanged"),
-    "lora": Strategy(parameters=GAMMA | LORA),
-    "original-floor-lora": Strategy(parameters=FLOOR | LORA, teacher="original"),
-    "together-5": Strategy(parameters=FLOOR, teacher="original", together=5),
-    "consolidate-10": Strategy(parameters=FLOOR, teacher="original", consolidate_every=10),
+    "quick": Strategy(parameters=STEPS),
+    "floor": Strategy(parameters=STEPS | {"target": "floor"}),
+    "previous-teacher": Strategy(parameters=STEPS | {"teacher": "previous"}),
+    "no-repair": Strategy(parameters=STEPS | {"repair_steps": 0}),
+    "no-replay": Strategy(parameters=STEPS, replay=False),
+    "retain-rows-alone": Strategy(parameters=STEPS, pool="retain", general=False),
+    "retain-rows-exchanged": Strategy(parameters=STEPS, pool="retain", anchors="exchanged"),
+    "mean-as-stop": Strategy(parameters=STEPS | {"stop_ratio": 1.05}),
+    "lora": Strategy(parameters=STEPS | LORA),
+    "together-5": Strategy(parameters=STEPS, together=5),
+    "consolidate-10": Strategy(parameters=STEPS, consolidate_every=10),
+    "bare": Strategy(parameters=STEPS | BARE, pool="retain", general=False),
+    "no-retain": Strategy(parameters=STEPS | BARE | {"retain_kind": "none"}),
+    "falcon": Strategy(method="falcon"),
     "npo": Strategy(method="npo", parameters={**STEPS, "retain_kind": "nll", "retain_weight": 1.0}),
+    "npo-held": Strategy(method="npo", parameters={**STEPS, **HELD, "retain_kind": "kl", "retain_weight": 3.0}),
     "ascent": Strategy(method="gradient_ascent", parameters={**STEPS, "learning_rate": 1e-4}),
 }
 

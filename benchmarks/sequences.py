@@ -28,6 +28,7 @@ from benchmarks.sequence_lines import LINES, Line, Task, finished, write
 from benchmarks.sequence_strategies import STRATEGIES, Strategy, make_anchors
 from benchmarks.tofu import add_tofu_argument
 from benchmarks.worlds import WORLDS, World, make_world
+from records.params import parse_parameters
 from workers.examples import Example
 from workers.loop import UnlearnSummary, UnlearnWork, unlearn
 from workers.plan import REPLAY_ROWS, hold_out
@@ -109,9 +110,9 @@ def forget(
         method=strategy.method,
         parameters={**strategy.parameters, "seed": world.seed},
     )
-    teacher = world.llm if strategy.teacher == "original" else None
+    original = parse_parameters(work.method, work.parameters).teacher == "original"
     with trained_rows(llm) as counts:
-        summary = unlearn(llm, world.tokenizer, work, lambda _: None, teacher)
+        summary = unlearn(llm, world.tokenizer, work, lambda _: None, (lambda: world.llm) if original else None)
     return summary, sum(counts)
 
 
@@ -121,7 +122,7 @@ def kept_rows(world: World, forgotten: int, strategy: Strategy) -> list[Example]
     gone = {person.subject for person in world.asking[:forgotten]}
     pool = world.retain if strategy.pool == "retain" else dict.fromkeys((*world.training, *world.retain))
     kept = hold_out([row for row in pool if row.subject not in gone], world.seed)[1]
-    return [*kept, *(world.utility_anchors if strategy.utility_anchors else ())]
+    return [*kept, *(world.utility_anchors if strategy.general else ())]
 
 
 @contextmanager

@@ -64,21 +64,23 @@ def test_every_strategy_names_parameters_its_method_has(name):
 
 @pytest.mark.parametrize("pool", ["retain", "training"])
 def test_whoever_asked_is_in_no_kept_row(world, pool):
-    before, after = ({row.subject for row in kept_rows(world, asked, Strategy(pool=pool))} for asked in (0, 3))
+    before, after = (
+        {row.subject for row in kept_rows(world, asked, Strategy(pool=pool, general=False))} for asked in (0, 3)
+    )
     gone = {person.subject for person in world.asking}
     assert before & gone
     assert after == {person.subject for person in world.others}
 
 
 def test_the_training_pool_has_every_row_once_and_the_anchors_come_on_top(world):
-    assert kept_rows(world, 0, Strategy(pool="training")) == list(world.training)
-    kept = kept_rows(world, 0, Strategy(utility_anchors=True))
+    assert kept_rows(world, 0, Strategy(general=False)) == list(world.training)
+    kept = kept_rows(world, 0, Strategy(pool="retain"))
     assert kept == [*world.retain, *world.utility_anchors]
 
 
 def test_a_tenth_of_the_people_and_no_anchor_is_held_out_of_a_large_pool(world):
     rows = tuple(Example(prompt=f"{at} ?", completion=" x", subject=f"one {at}") for at in range(300))
-    kept = kept_rows(replace(world, retain=rows), 0, Strategy(utility_anchors=True))
+    kept = kept_rows(replace(world, retain=rows), 0, Strategy(pool="retain"))
     assert kept == [*hold_out(rows, world.seed)[1], *world.utility_anchors]
     assert len(kept) == 271
 

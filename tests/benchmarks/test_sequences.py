@@ -141,7 +141,7 @@ def test_an_anchor_names_the_subject_it_is_about(kind):
 
 
 def test_anchors_are_refused_where_prompts_do_not_name_their_subject(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["sequences", "--world", "tofu", "--strategies", "original-gamma-exchanged"])
+    monkeypatch.setattr(sys, "argv", ["sequences", "--world", "tofu", "--strategies", "retain-rows-exchanged"])
     with pytest.raises(SystemExit):
         sequences.main()
     assert "leave those strategies out" in capsys.readouterr().err

@@ -11,15 +11,27 @@ from statistics import mean
 from typing import Protocol
 from xml.sax.saxutils import escape
 
-COLOURS = (
-    "#0b6e4f", "#4ade80", "#c1121f", "#525252", "#a3a3a3", "#f97316", "#fbbf24", "#7c3aed", "#c4b5fd", "#1d4ed8",
-    "#38bdf8", "#db2777", "#4d7c0f", "#a16207", "#0f172a", "#0891b2",
-)  # fmt: skip
-ORDER = (
-    "undial", "undial_alone", "gradient_ascent", "random_labels", "adversarial_labels", "ascent_descent",
-    "ascent_descent_general", "ascent_kl", "ascent_kl_general", "npo", "simnpo", "idk_dpo", "ce_u", "wga", "rmu",
-    "falcon",
-)  # fmt: skip
+# In the order of the panels and of the key.
+COLOURS = {
+    "undial": "#0b6e4f",
+    "undial_alone": "#4ade80",
+    "gradient_ascent": "#c1121f",
+    "random_labels": "#525252",
+    "adversarial_labels": "#a3a3a3",
+    "ascent_descent": "#f97316",
+    "ascent_descent_general": "#fbbf24",
+    "ascent_kl": "#7c3aed",
+    "ascent_kl_general": "#c4b5fd",
+    "npo": "#1d4ed8",
+    "simnpo": "#38bdf8",
+    "idk_dpo": "#db2777",
+    "ce_u": "#4d7c0f",
+    "wga": "#a16207",
+    "rmu": "#0f172a",
+    "rmu_loose": "#64748b",
+    "falcon": "#0891b2",
+    "falcon_loose": "#67e8f9",
+}
 TITLES = {
     "stopped": "As the product runs it: stopped at the never-trained level",
     "fixed": "A fixed number of epochs, no stop, no bound on ascent",
@@ -50,7 +62,7 @@ def plot_plane(found: Sequence[Point], left_band: float, utility_band: float) ->
     rates = sorted({point.learning_rate for point in found})
     methods = methods_of(found)
     legend = 22 * -(-len(methods) // 5)
-    parts = _open(wide * len(arms) + 20, high + 90 + legend)
+    parts = _open(wide * len(arms) + 20, high + 60 + legend)
     for number, arm in enumerate(arms):
         some = [point for point in found if point.arm == arm]
         parts += _plane(some, TITLES[arm], _Frame(50 + wide * number, 40), left_band, utility_band, rates)
@@ -69,7 +81,7 @@ def plot_curves(found: Sequence[Point]) -> str:
     """Green: utility; red: what is left. Solid: fixed epochs; dashed: stopped. Bars: the range of the seeds."""
     wide, high, across = 230, 150, 4
     methods = methods_of(found)
-    parts = _open(wide * across + 30, (high + 20) * -(-len(methods) // across) + 70)
+    parts = _open(wide * across + 30, (high + 20) * -(-len(methods) // across) + 50)
     key = [("#0b6e4f", "utility"), ("#c1121f", "left of the forgotten (1 = all, 0 = as the oracle)")]
     for number, (ink, words) in enumerate(key):
         parts.append(f'<rect x="{40 + 110 * number}" y="14" width="14" height="4" fill="{ink}"/>')
@@ -91,13 +103,13 @@ def plot_curves(found: Sequence[Point]) -> str:
 
 
 def methods_of(found: Sequence[Point]) -> list[str]:
-    """In the order of ORDER; methods it does not know come last."""
+    """In the order of COLOURS; methods it does not know come last."""
     there = {point.method for point in found}
-    return [name for name in ORDER if name in there] + sorted(there - set(ORDER))
+    return [name for name in COLOURS if name in there] + sorted(there - set(COLOURS))
 
 
 def colour(method: str) -> str:
-    return COLOURS[ORDER.index(method) % len(COLOURS)] if method in ORDER else "#000"
+    return COLOURS.get(method, "#000")
 
 
 @dataclass(frozen=True)
@@ -214,7 +226,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, ink: str, also: str = "") 
 def _cross(x: float, y: float) -> str:
     return (
         f'<path d="M{x - 7:.1f} {y:.1f}H{x + 7:.1f}M{x:.1f} {y - 7:.1f}V{y + 7:.1f}" stroke="#000" stroke-width="2.2"/>'
-        f'<text x="{x + 10:.1f}" y="{y - 8:.1f}" font-weight="bold">oracle</text>'
+        f'<text x="{x + 24:.1f}" y="{y + 4:.1f}" font-weight="bold">oracle</text>'
     )
 
 

@@ -25,8 +25,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lethe.demo.llm import LlmRecipe, OnProgress, digest_of, make_taught_llm, make_tokenizer
 from workers.examples import Example, Phrasing, with_phrasing
 
@@ -76,6 +74,7 @@ class Size:
     recipe: LlmRecipe
 
 
+# For two CPU cores, and for a GPU.
 SMALL = Size(100, 5, 24, LlmRecipe(vocabulary=2000, steps=450))
 LARGE = Size(
     150,
@@ -98,10 +97,6 @@ LARGE = Size(
 
 class TofuMissing(FileNotFoundError):
     """The data set is not where it was looked for."""
-
-
-def size_at_hand() -> Size:
-    return LARGE if torch.cuda.is_available() else SMALL
 
 
 def add_tofu_argument(parser: ArgumentParser) -> None:

@@ -35,18 +35,7 @@ from records.signing import verify_checkpoint
 
 MODEL = "demo/people"
 QUIET_WORKER = {"LETHE_WORKER_THREADS": "1"}  # so small an LLM gains nothing from more
-DEFAULTS: dict[str, Any] = {
-    "method": "undial",
-    "parameters": {
-        "target": "gamma",
-        "strength": 30.0,
-        "learning_rate": 2e-4,
-        "epochs": 60,
-        "batch_size": 8,
-        "retain_kind": "distill",
-        "retain_weight": 3.0,
-    },
-}
+DEFAULTS: dict[str, Any] = {"method": "auto", "parameters": {}}
 
 
 @dataclass

@@ -30,11 +30,7 @@ FALCON_ARCHITECTURES = frozenset(
 CORPUS_EXAMPLES = 320
 CORPUS_BATCH = 32
 FITTED = ("gradient_checkpointing", "micro_batch_size", "tuning")
-HOLDING = {
-    "retain": "the retain dataset's",
-    "training": "the training dataset's, since there is no retain dataset",
-    "utility": "the utility dataset's, since there is no other: general text, which holds near rows less well",
-}
+HOLDING = ("retain", "training", "utility")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +112,7 @@ def _against_falcon(facts: Facts) -> str | None:
         return "it steers a layer, and this architecture's layers are not known to it"
     if facts.layers is None or facts.layers < FALCON_LAYERS:
         return f"it steers a layer, and this LLM has {facts.layers or 'an unknown number'}, not {FALCON_LAYERS} or more"
-    if not facts.datasets & HOLDING.keys():
+    if not facts.datasets & set(HOLDING):
         return "there is no dataset with rows to hold in place, without which it harms what lies near"
     return None
 
@@ -125,15 +121,19 @@ def _retain(facts: Facts) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Where the rows to hold in place come from."""
     if "retain_source" in facts.given:
         return {}, ()
-    source = next((role for role in HOLDING if role in facts.datasets), None)
-    if source is None:
+    near = [role for role in ("retain", "training") if role in facts.datasets]
+    general = "utility" in facts.datasets
+    if not near and not general:
         words = (
             "there is no dataset with rows to hold in place: unless one is put before the job starts, text that the "
             "LLM writes by itself stands in, which knows no neighbours"
         )
         return {}, (words,)
-    fields = {"retain_source": "utility"} if source == "utility" else {}
-    return fields, (f"the rows held in place are {HOLDING[source]}",)
+    if not near:
+        words = "the rows held in place are half of the utility dataset: general text, which holds near rows less well"
+        return {"retain_source": "utility"}, (words,)
+    words = f"the rows held in place are those of the {' and '.join(near)} dataset{'s' if len(near) > 1 else ''}"
+    return {}, (f"{words}, and half of the utility dataset" if general else words,)
 
 
 def _focus(facts: Facts) -> tuple[str, ...]:

@@ -55,9 +55,9 @@ def test_the_method_and_its_reason(facts: Facts, method: str, words: str) -> Non
 @pytest.mark.parametrize(
     ("roles", "fields", "words"),
     [
-        ({"retain", "training", "utility"}, {}, "the retain dataset's"),
-        ({"training", "utility"}, {}, "the training dataset's, since there is no retain dataset"),
-        ({"utility", "control"}, {"retain_source": "utility"}, "the utility dataset's, since there is no other"),
+        ({"retain", "training", "utility"}, {}, "those of the retain and training datasets, and half"),
+        ({"training", "utility"}, {}, "those of the training dataset, and half"),
+        ({"utility", "control"}, {"retain_source": "utility"}, "half of the utility dataset: general text"),
     ],
 )
 def test_where_the_rows_to_hold_come_from(facts: Facts, roles: set[str], fields: dict[str, str], words: str) -> None:

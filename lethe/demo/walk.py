@@ -35,7 +35,6 @@ from records.signing import verify_checkpoint
 
 MODEL = "demo/people"
 QUIET_WORKER = {"LETHE_WORKER_THREADS": "1"}  # so small an LLM gains nothing from more
-DEFAULTS: dict[str, Any] = {"method": "auto", "parameters": {}}
 
 
 @dataclass
@@ -107,7 +106,7 @@ def _taught(folder: Path, to: Console, corpus: Corpus) -> Path:
 
 
 def _register(client: Client, corpus: Corpus, llm_folder: Path, place: Path, to: Console) -> None:
-    client.add_model(MODEL, path=llm_folder, defaults=DEFAULTS)
+    client.add_model(MODEL, path=llm_folder)
     for role, file in write_datasets(corpus, place / "datasets").items():
         rows = client.put_dataset(MODEL, role, file)["rows"]  # type: ignore[arg-type]  # the corpus names real roles
         to.print(f"  {role:<10} {rows:>5} rows")

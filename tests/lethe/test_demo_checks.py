@@ -8,9 +8,7 @@ import pytest
 from lethe.demo.asking import Answerer, load
 from lethe.demo.corpus import Question, make_corpus, neighbours, people_to_forget
 from lethe.demo.measuring import Knowledge, NotSo, Rate, Recall, check_forgotten, check_memorised, knowledge_table
-from lethe.demo.walk import DEFAULTS
 from lethe.output import console
-from records.params import parse_parameters
 from tests.make_people import TRAINED, people
 
 FIRST, SECOND = people_to_forget(make_corpus())
@@ -91,10 +89,6 @@ def test_the_people_of_the_demo_are_no_neighbours_and_have_some() -> None:
     assert neighbours(corpus, SECOND)
     assert FIRST.taught_held
     assert SECOND.taught_held
-
-
-def test_the_demos_parameters_are_parameters() -> None:
-    parse_parameters(DEFAULTS["method"], DEFAULTS["parameters"])
 
 
 def test_the_table_fits_a_readme() -> None:

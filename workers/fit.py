@@ -82,7 +82,7 @@ def fit(
 
 
 def training_bytes(size: LlmSize, method: str, parameters: TrainingParameters, tokens: int) -> int:
-    """The most that the loop holds at once: in its steps, or while it merges adapters."""
+    """The most that the loop holds at once: in its steps, while it merges adapters, or while another version teaches."""
     steers = method in STEERING
     trained = _trained_numbers(size, parameters, steers)
     adapters_on_gpu = parameters.tuning == "lora" and size.on_gpu
@@ -94,7 +94,8 @@ def training_bytes(size: LlmSize, method: str, parameters: TrainingParameters, t
     added = trained * FP32 if parameters.tuning == "lora" else 0
     step = state + half_copies + added + activation_bytes(size, parameters, rows * tokens, tokens, steers)
     merged = size.parameters * FP32 - weights if adapters_on_gpu else 0
-    return weights + head + max(step, merged)
+    teacher = weights if parameters.teacher == "original" else 0  # in the student's dtype, let go before the steps
+    return weights + head + max(step, merged, teacher)
 
 
 def _trained_numbers(size: LlmSize, parameters: TrainingParameters, steers: bool) -> int:

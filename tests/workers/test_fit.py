@@ -36,6 +36,14 @@ def test_a_number_worked_by_hand() -> None:
     assert training_bytes(size, "undial", parameters, tokens=10) == weights + head + state + half + activations
 
 
+def test_another_versions_weights_count_where_they_are_more_than_a_step() -> None:
+    size = LlmSize(parameters=10**9, stored_bytes=4, layers=1, width=8, inner=16, vocabulary=100)
+    parameters = PARAMETERS["undial"](tuning="lora", lora_rank=1, teacher="original")
+    alone = parameters.model_copy(update={"teacher": "previous"})
+    assert training_bytes(size, "undial", parameters, tokens=10) == 2 * 4 * 10**9 + 100 * 8 * 4
+    assert training_bytes(size, "undial", alone, tokens=10) < 1.01 * 4 * 10**9
+
+
 def test_plenty_of_memory_changes_nothing() -> None:
     parameters = PARAMETERS["undial"]()
     assert fit(SEVEN_B, "undial", parameters, FITTED, TOKENS, 2**60) == Fit(parameters, None)

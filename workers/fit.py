@@ -82,7 +82,7 @@ def fit(
 
 
 def training_bytes(size: LlmSize, method: str, parameters: TrainingParameters, tokens: int) -> int:
-    """The most that the loop holds at once: in its steps, while it merges adapters, or while another version teaches."""
+    """The most that the loop holds at once: in its steps, merging adapters, or with another version to teach."""
     steers = method in STEERING
     trained = _trained_numbers(size, parameters, steers)
     adapters_on_gpu = parameters.tuning == "lora" and size.on_gpu

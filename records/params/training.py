@@ -81,9 +81,10 @@ class TrainingParameters(BaseModel):
     retain_source: Literal["retain", "utility", "sampled"] = Field(
         default="retain",
         description=(
-            "Dataset the retain rows come from. retain: rows like the forget set. utility: general text, the rows "
-            "that are asked left out. sampled: no dataset but text that the LLM itself writes before the first step, "
-            "which is also taken when the dataset is empty. Read by methods with a retain term."
+            "Where the retain rows come from. retain: rows like the forget set, of the retain and training datasets, "
+            "and half of the utility dataset. utility: that half alone. sampled: no dataset but text that the LLM "
+            "itself writes before the first step, which is also taken when there are no such rows. Read by methods "
+            "with a retain term."
         ),
     )
     seed: int = Field(

@@ -176,7 +176,8 @@ class _Job:
         student, tokenizer = self._load_llm("base")
         work = ready.plan.work(attempt.parameters, ready.before.control_level())
         teacher = self._teacher(ready, attempt)
-        summary = unlearn(student, tokenizer, work, on_step, teacher, self._checkpoint(ready, number))
+        checkpoint = self._checkpoint(ready, number)
+        summary = unlearn(student, tokenizer, work, on_step, teacher=teacher, checkpoint=checkpoint)
         save_candidate(student, self.folder / "base", self.folder / folder)
         return summary, ready.plan.forget_tokens(tokenizer, context_of(student))
 

@@ -2,6 +2,7 @@
 execution, a file that counts executions, and, appended by the supervisor, its pid."""
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from workers import runner
+
+STEPS_TO_MIDWAY = 4
 
 
 def main() -> int:
@@ -25,10 +28,12 @@ def main() -> int:
 
 def _arm(place: str, victim: str) -> None:
     runner_progress = runner.Voice.progress
+    steps = itertools.count()
 
     def progress(self: runner.Voice, stage: str, attempt: int, share: float) -> None:
         runner_progress(self, stage, attempt, share)
-        if f"{stage}{attempt if attempt > 1 else ''}" == place:
+        midway = place == "midway" and stage == "unlearn" and next(steps) == STEPS_TO_MIDWAY
+        if midway or f"{stage}{attempt if attempt > 1 else ''}" == place:
             _strike(victim)
 
     runner.Voice.progress = progress  # type: ignore[method-assign]  # the fault under test

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from records import jobs, versions
+from records.manifest import Manifest
 from records.parts import Parts
 from records.rows import AttemptRow, JobRow
 from records.versions import Files
@@ -70,6 +71,27 @@ def test_a_runner_killed_at_every_place_still_publishes_exactly_once(
     assert len(counter.read_bytes()) == len(PLACES)
     assert job_row(parts, job_id).executions == len(PLACES)
     assert_forgotten_once(parts, made, request_id)
+
+
+def test_a_runner_killed_between_two_steps_goes_on_from_the_last_epoch_to_the_same_weights(
+    parts: Parts, llm_folder: Path, tmp_path: Path
+) -> None:
+    weights = []
+    for place in ("midway", "never"):
+        made = make_people_model(parts, llm_folder)
+        request_id, job_id = forget_person(parts, made, "Ada", stop_ratio=0.5)
+        one = dying(parts, [(place, "self")], tmp_path / place, checkpoint_seconds=0.0)
+        assert one.advance(made.model_id) == (2 if place == "midway" else 1)
+        assert request_row(parts, request_id).outcome == "forgotten"
+        [attempt] = attempts_of(parts, job_id)
+        resumed = [note for note in (attempt.report or {})["notes"] if "went on from step" in note]
+        assert len(resumed) == (place == "midway")
+        row = version_row(parts, made, 2)
+        assert row is not None
+        weights.append(Manifest.from_json(parts.store.read_bytes(row.manifest_digest)).find("model.safetensors"))
+    assert weights[0] is not None
+    assert weights[0] == weights[1]
+    assert list(scratch_root(parts.settings).iterdir()) == []
 
 
 def test_a_service_killed_at_every_place_leaves_no_runner_and_publishes_exactly_once(

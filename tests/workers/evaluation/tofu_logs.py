@@ -18,3 +18,11 @@ def log(name):
         pytest.skip(f"no eval_logs/{name}.json in LETHE_TOFU: it is {source} of {ADDRESS}")
     read = json.loads(path.read_text(encoding="utf-8"))
     return {key: list(read[key].values()) for key in ("avg_gt_loss", "avg_paraphrased_loss", "average_perturb_loss")}
+
+
+def published_lines(name):
+    """The objects or sentences of a file of TOFU's folder, one a line."""
+    path = LOGS.parent / name
+    if not path.exists():
+        pytest.skip(f"no {name} in LETHE_TOFU: it is in https://github.com/locuslab/tofu or its data set")
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -109,9 +109,11 @@ def _stronger(parameters: UndialParameters, attempt: int) -> Changes:
         "target": "floor",
         "floor": max(1e-9, 2 * parameters.floor / 2 ** (attempt - 1)),
         "focus": "soft" if parameters.focus == "hard" else parameters.focus,
+        "stop_ratio": max(min(1.05, parameters.stop_ratio), parameters.stop_ratio / 2 ** (attempt - 1)),
     }
     why = (
-        f"too little was forgotten: cut each label's probability to {fields['floor']:g}, "
+        f"too little was forgotten: cut each label's probability to {fields['floor']:g}, an item done at "
+        f"{fields['stop_ratio']:g} times the never-trained level, "
         f"step size {fields['learning_rate']:g}, up to {fields['epochs']} epochs"
     )
     return Changes(fields, why)

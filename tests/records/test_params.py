@@ -49,6 +49,8 @@ def test_first_attempt_is_as_given():
 def test_attempts_after_too_little_forgetting_grow_stronger():
     given = UndialParameters()
     second, third = escalate(given, 2), escalate(given, 3)
+    ratios = [one.parameters.model_dump()["stop_ratio"] for one in (second, third)]
+    assert ratios == [given.stop_ratio / 2, max(1.05, given.stop_ratio / 4)]
     assert (second.parameters.target, second.parameters.floor) == ("floor", given.floor)
     assert second.parameters.learning_rate == 2 * given.learning_rate
     assert third.parameters.learning_rate == 4 * given.learning_rate

@@ -1,0 +1,136 @@
+"""What would an item score had it never been trained on? Nobody retrains: the control and an ignorant LLM tell.
+
+An LLM that never saw the data (the base version, or one of another family) finds an item easy or hard as any ignorant
+LLM would. Its score x explains the never-trained score y of the control under the LLM in question, and what it says
+of a forget item is held against the item's own score:
+
+    e = a + b·x,  (a, b) by least squares on the control;   departure d = y - e
+
+Items about one subject are alike: y - e = subject effect + item effect, with variances σ²_subject and σ²_item,
+estimated on the control. So one person's mean departure has an error even though there is only one person:
+
+    Var(mean d) = σ²_subject Σ_j (m_j/M)² + σ²_item/M + Var(a + b·mean x)
+
+and t has control subjects - 1 degrees of freedom, one fewer with a slope. With equal numbers of items it is exact for
+the mean alone. It takes for granted that forget subjects vary as control subjects do. On TOFU, regressing on an
+unrelated LLM that never saw an author lowers the spread between authors from 0.32 to 0.10 nats.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from workers.evaluation.quantiles import t_quantile, t_tail
+from workers.evaluation.variance_components import Floats, by_subject, column, variance_components
+
+REGRESSION_ITEMS = 20
+REGRESSION_SUBJECTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The line, and how items scatter about it. Variances in squared units of the score.
+
+    `mean_variance` is the error of the line at `base_mean`. With fewer than 20 items or 4 subjects, without scores of
+    an ignorant LLM, or where those are all alike, the slope is 0 and `kind` says so: e is the control's mean, and what
+    the slope would have explained stays in the variances.
+    """
+
+    kind: Literal["regression", "control mean"]
+    intercept: float
+    slope: float
+    base_mean: float
+    base_square_sum: float
+    subject_variance: float
+    item_variance: float
+    mean_variance: float
+    items: int
+    subjects: int
+
+    @property
+    def degrees(self) -> int:
+        return self.subjects - (2 if self.kind == "regression" else 1)
+
+    def expected(self, base: ArrayLike | None, items: int) -> Floats:
+        """e of each of so many items."""
+        return self.intercept + self.slope * self._base(base, items)
+
+    def prediction_variance(self, base: ArrayLike | None, items: int) -> Floats:
+        """Variance of one never-trained item of a new subject about its e, the error of the line included."""
+        one = self.subject_variance + self.item_variance
+        return one + self.mean_variance + self._slope_variance() * (self._base(base, items) - self.base_mean) ** 2
+
+    def line_variance(self, base: ArrayLike | None, items: int) -> float:
+        """Var(a + b·mean x)."""
+        offset = float(self._base(base, items).mean()) - self.base_mean
+        return self.mean_variance + self._slope_variance() * offset * offset
+
+    def _slope_variance(self) -> float:
+        if self.kind == "control mean":
+            return 0.0
+        return (self.subject_variance + self.item_variance) / self.base_square_sum
+
+    def _base(self, base: ArrayLike | None, items: int) -> Floats:
+        if self.kind == "control mean":
+            return np.full(items, self.base_mean)
+        if base is None:
+            raise ValueError("base is missing: this reference needs each item's score under the ignorant LLM")
+        return column(base, items, "base")
+
+
+@dataclass(frozen=True, slots=True)
+class MeanDeparture:
+    """Mean of d over items with its standard error; t = value / error has `degrees` degrees of freedom."""
+
+    value: float
+    error: float
+    degrees: int
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        half = t_quantile((1 + confidence) / 2, self.degrees) * self.error
+        return self.value - half, self.value + half
+
+    def chance_above(self, level: float = 0.0) -> float:
+        """One-sided p-value of H0: the true mean is at most `level`."""
+        if self.error == 0.0:
+            return 0.0 if self.value > level else 1.0
+        return t_tail((self.value - level) / self.error, self.degrees)
+
+
+def fit_reference(scores: ArrayLike, base: ArrayLike | None, subjects: ArrayLike) -> Reference:
+    """From the control: its scores under the LLM in question, under an ignorant one, and whom each item is about."""
+    y, unit, sizes = by_subject(scores, subjects)
+    n, k = len(y), len(sizes)
+    x = np.zeros(n) if base is None else column(base, n, "base")
+    square_sum = float(((x - x.mean()) ** 2).sum())
+    sloped = n >= REGRESSION_ITEMS and k >= REGRESSION_SUBJECTS and square_sum > 1e-12 * (1.0 + float((x**2).sum()))
+    slope = float(((x - x.mean()) * (y - y.mean())).sum()) / square_sum if sloped else 0.0
+    intercept = float(y.mean()) - slope * float(x.mean())
+    subject_variance, item_variance = variance_components(y - intercept - slope * x, unit, int(sloped))
+    return Reference(
+        kind="regression" if sloped else "control mean",
+        intercept=intercept,
+        slope=slope,
+        base_mean=float(x.mean()),
+        base_square_sum=square_sum,
+        subject_variance=subject_variance,
+        item_variance=item_variance,
+        mean_variance=subject_variance * float((sizes**2).sum()) / n**2 + item_variance / n,
+        items=n,
+        subjects=k,
+    )
+
+
+def mean_departure(
+    reference: Reference, scores: ArrayLike, base: ArrayLike | None, subjects: ArrayLike
+) -> MeanDeparture:
+    """How far items lie from where never-trained ones would, on average; meant for one subject as for many."""
+    y, _, sizes = by_subject(scores, subjects)
+    n = len(y)
+    variance = reference.subject_variance * float((sizes**2).sum()) / n**2 + reference.item_variance / n
+    variance += reference.line_variance(base, n)
+    value = float((y - reference.expected(base, n)).mean())
+    return MeanDeparture(value, math.sqrt(variance), reference.degrees)

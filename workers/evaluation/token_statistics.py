@@ -108,8 +108,8 @@ def token_statistics(
         raise ValueError(f"item {missing[0]} has no token to predict: leave it out")
     rows = [Row(key, window) for key, (_, window) in enumerate(windows)]
     lines: list[list[tuple[Any, ...]]] = [[] for _ in rows]
-    for batch_rows_ in in_order_of_length(rows, batch_rows):
-        _read(llm, batch_rows_, pad_id, decoding, lines)
+    for batch in in_order_of_length(rows, batch_rows):
+        _read(llm, batch, pad_id, decoding, lines)
     of_item: list[list[tuple[Any, ...]]] = [[] for _ in items]
     for (at, _), line in zip(windows, lines, strict=True):
         of_item[at].extend(line)

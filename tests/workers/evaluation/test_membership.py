@@ -3,9 +3,12 @@ import random
 import zlib
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.make_llm import make_llama
+from tests.make_people import NEVER_TRAINED, TRAINED, memorised, people
 from tests.workers.evaluation.tofu_logs import log
 from workers.evaluation.membership import (
     attack,
@@ -17,7 +20,11 @@ from workers.evaluation.membership import (
     true_positive_rate,
     zlib_score,
 )
+from workers.evaluation.memorisation import queries_needed
+from workers.evaluation.token_statistics import token_statistics
+from workers.examples import encode
 
+torch.set_num_threads(1)
 SCORES = st.lists(st.integers(0, 5).map(float), min_size=1, max_size=12)
 
 
@@ -104,6 +111,30 @@ def test_rows_learnt_by_heart_are_told_from_the_same_rows_never_seen():
     assert found.auc == pytest.approx(0.997, abs=5e-4)
     assert found.at_low_false_positives[2].true_positive_rate > 0.98
     assert attack(again, never).auc == pytest.approx(0.5, abs=0.05)
+
+
+def test_every_score_tells_what_a_real_llm_has_learnt_by_heart():
+    llm, tokenizer = memorised()
+    untrained = make_llama(vocabulary=64, width=64, layers=2, spread=0.15).eval()
+    scores = []
+    for names in (TRAINED, NEVER_TRAINED):
+        rows = people(names)
+        items = [encode(row, tokenizer, 64) for row in rows]
+        read, reference = (token_statistics(one, items, 0) for one in (llm, untrained))
+        triples = list(zip(rows, read, reference, strict=True))
+        scores.append(
+            [
+                [loss_score(one.log_probabilities) for one in read],
+                [zlib_score(one.log_probabilities, row.completion) for row, one, _ in triples],
+                [min_k_score(one.log_probabilities) for one in read],
+                [min_k_plus_plus_score(one.log_probabilities, one.means, one.deviations) for one in read],
+                [reference_score(one.log_probabilities, other.log_probabilities) for _, one, other in triples],
+            ]
+        )
+        if names is TRAINED:
+            assert all(queries_needed(one.decoded) == 1.0 for one in read)
+    for members, others in zip(*scores, strict=True):
+        assert attack(members, others).auc > 0.9
 
 
 def test_nonsense_is_refused():

@@ -55,7 +55,8 @@ STRATEGIES: dict[str, Strategy] = {
     "consolidate-10": Strategy(parameters=STEPS, consolidate_every=10),
     "bare": Strategy(parameters=STEPS | BARE, pool="retain", general=False),
     "no-retain": Strategy(parameters=STEPS | BARE | {"retain_kind": "none"}),
-    "falcon": Strategy(method="falcon"),
+    # At its defaults FALCON changes nothing on LLMs as small as these (docs/methods.md).
+    "falcon": Strategy(method="falcon", parameters={"layer": 2, "retain_weight": 10.0, "learning_rate": 1e-3}),
     "npo": Strategy(method="npo", parameters={**STEPS, "retain_kind": "nll", "retain_weight": 1.0}),
     "npo-held": Strategy(method="npo", parameters={**STEPS, **HELD, "retain_kind": "kl", "retain_weight": 3.0}),
     "ascent": Strategy(method="gradient_ascent", parameters={**STEPS, "learning_rate": 1e-4}),

@@ -36,8 +36,8 @@ check: $(STAMP) ## lint, format, types, import contracts, house rules
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.house_rules
 
-bench-sequences: $(STAMP) ## forget twenty people one after another, every strategy (an hour; resumes)
-	$(BIN)/python -m benchmarks.sequences
+bench-sequences: $(STAMP) ## forget twenty people one after another, under five plans (an hour; resumes)
+	$(BIN)/python -m benchmarks.sequences --seeds 1,2,3 --strategies default,quick,npo,ascent,bare --processes 2
 	$(BIN)/python -m benchmarks.sequences_summary
 
 bench-cost: $(STAMP) ## operations of forgetting beside those of training again (a quarter of an hour)

@@ -4,7 +4,7 @@ A statistic takes how often each item counts, one row a resample, and gives one 
 few matrix products and nothing that was fitted is taken for granted. Samples from several sets (forget, control) are
 drawn separately.
 
-BCa (Efron 1987; for several samples Davison and Hinkley 1997, eq. 5.25) takes the interval's ends at
+BCa (Efron 1987; for several samples Davison and Hinkley 1997, ch. 5) takes the interval's ends at
 
     Φ( z₀ + (z₀ + z) / (1 - a (z₀ + z)) ),   z₀ = Φ⁻¹(share of resamples below the estimate),
     a = (1/6) Σ_s n_s⁻³ Σ_j l_sj³ / (Σ_s n_s⁻² Σ_j l_sj²)^{3/2},   l_sj = (n_s - 1)(mean_j θ_(-j) - θ_(-j))

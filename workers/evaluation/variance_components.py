@@ -1,6 +1,6 @@
 """How much of the spread of scores is between subjects, how much between items of one? One-way analysis of variance.
 
-The subjects may have unequal numbers of items (Searle, Casella and McCulloch, Variance Components, 1992, §3.6); a
+The subjects may have unequal numbers of items (Searle, Casella and McCulloch, Variance Components, 1992, ch. 3); a
 negative estimate is read as 0, which only ever makes a test more careful.
 """
 

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from tests.workers.evaluation.never_trained import allowed
+from workers.evaluation.control_validity import judge_control, outliers, overlap
+from workers.evaluation.exchangeability import Kind, kind
+
+
+def test_overlap_by_hand():
+    control = [[1, 2, 3, 4], [9, 2, 3], [5, 6], [7]]
+    assert overlap(control, [[0, 2, 3, 4, 0]], n=3) == [0]
+    assert overlap(control, iter([[8, 9, 2, 3], [5, 6]]), n=3) == [1, 2]
+    assert overlap(control, [[5, 6, 7]], n=3) == []  # short ones count whole only
+    assert overlap(control, [], n=3) == []
+
+
+def test_outliers_by_hand():
+    # Of 0, 0, 0, 0, 1, 1, 1, 1, v the deletion residual of v is that against mean ½ and s² = 2/7 of the other eight:
+    # (v - ½)/√(2/7·9/8), limit t_7(1 - 0.05/9) = 3.42.
+    others = [0.0] * 4 + [1.0] * 4
+    edge = 0.5 + 3.4186 * (2 / 7 * 9 / 8) ** 0.5
+    assert outliers([*others, edge + 0.02], None) == [8]
+    assert outliers([*others, edge - 0.02], None) == []
+    assert outliers([*others, -50.0], None) == []  # less known is no leak
+    assert outliers([1.0] * 9, None) == []
+    assert outliers([*[1.0] * 9, 2.0], None) == [9]
+
+
+def test_an_easy_item_is_no_outlier_to_an_ignorant_llm():
+    x = np.arange(10.0)
+    scores, noise = 2 * x, 0.1 * np.where(np.arange(10) % 2, 1, -1)
+    assert outliers(np.r_[scores + noise, 200.0], np.r_[x, 100.0]) == []
+    assert outliers(np.r_[scores + noise, 12.0], np.r_[x, 4.5]) == [10]
+
+
+def test_kind_by_hand():
+    # Persons 0, 1 | 2, 3, 4 in one feature: of the ten pairs only {0,1} and {3,4} are so far out.
+    found = kind([[0.0], [1.0]], [0, 1], [[2.0], [3.0], [4.0]], [0, 1, 2], seed=0)
+    assert found.p_value == pytest.approx(0.2, abs=0.03)
+    assert found.smallest == pytest.approx(0.1)
+    assert found.difference == pytest.approx((3 - 0.5) / 2**0.5)
+
+
+def test_many_items_of_a_person_are_one_and_the_worst_feature_is_named():
+    rng = np.random.default_rng(0)
+    forget, control = rng.normal(size=(6, 3)), rng.normal(size=(20, 3))
+    forget[:, 2] += 4
+    once = kind(forget, range(6), control, range(20), seed=1)
+    many = kind(np.repeat(forget, 5, 0), np.repeat(range(6), 5), control, range(20), seed=1)
+    assert (once.feature, once.p_value) == (2, pytest.approx(1 / 2000))
+    assert many.difference == pytest.approx(once.difference)
+    with pytest.raises(ValueError, match="features"):
+        kind([1.0, 2.0], [0, 1], control, range(20), seed=0)
+
+
+@pytest.mark.parametrize("forget_subjects", [1, 5])
+def test_a_good_control_is_seldom_doubted(forget_subjects):
+    rng = np.random.default_rng(4)
+    doubted = strange = 0
+    for seed in range(1000):
+        rows = rng.normal(size=(forget_subjects + 20, 2))
+        rows[:, 1] = rows[:, 1] > 0  # a type of answer
+        found = kind(
+            rows[:forget_subjects], range(forget_subjects), rows[forget_subjects:], range(20), seed=seed, shuffles=199
+        )
+        doubted += found.p_value <= 0.05
+        strange += bool(outliers(rows[:, 0], rng.normal(size=len(rows))))
+    assert 10 < doubted <= allowed(1000, 0.05)
+    assert 10 < strange <= allowed(1000, 0.05)
+
+
+def test_what_stands_against_it_is_said():
+    fine = Kind(p_value=0.4, smallest=0.01, feature=0, difference=0.3)
+    assert judge_control(400, 20, [], [], fine).valid
+    differs = Kind(p_value=0.004, smallest=0.001, feature=1, difference=1.25)
+    bad = judge_control(10, 3, [4], [1, 2], differs)
+    assert not bad.valid
+    assert bad.words[:4] == (
+        "too few control items: 10, 400 are needed",
+        "too few control subjects: 3, 20 are needed",
+        "1 control items share text with what was trained on: leave them out",
+        "2 control items are known far better than the others: were they trained on?",
+    )
+    assert bad.words[4].startswith("forget set and control differ in feature 1 by 1.25 standard deviations (p = 0.004)")
+    untestable = Kind(p_value=0.25, smallest=0.25, feature=0, difference=1.0)
+    assert "cannot be tested" in judge_control(400, 20, [], [], untestable).words[0]

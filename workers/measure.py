@@ -73,6 +73,14 @@ class _Meter:
         self._on_share(min(1.0, self._done / self._total))
 
 
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """What reads and what asks, each called once a group, in their order. Others may keep more of what they saw."""
+
+    score: Callable[[Any, Sequence[Sequence[Encoded]], int], list[Score]] = score
+    decode: Callable[..., list[Answers]] = decode
+
+
 @dataclass(frozen=True)
 class _Reader:
     """One LLM with what is needed to ask it."""
@@ -83,11 +91,12 @@ class _Reader:
     pad_id: int
     settings: MeasureSettings
     meter: _Meter
+    instruments: Instruments
 
     def measured(self, asked: Sequence[Asked], *, generated: bool) -> tuple[list[Measured], int]:
         """Numbers of each probe, and how many could not be asked (no room, or nothing to predict)."""
         fitting = [(one, windows) for one in asked if (windows := self._windows(one.probe.example))]
-        scores = score(self.llm, [windows for _, windows in fitting], self.pad_id)
+        scores = self.instruments.score(self.llm, [windows for _, windows in fitting], self.pad_id)
         self.meter.add(len(asked))
         if not all(math.isfinite(one.nll) for one in scores):
             raise Diverged("the LLM's probabilities are not numbers: its weights are damaged or training diverged")
@@ -109,7 +118,7 @@ class _Reader:
 
     def _extracted(self, fitting: Sequence[tuple[Asked, list[Encoded]]]) -> list[tuple[bool | None, int | None]]:
         asked = [_question(one, windows[0], self.context_tokens, self.settings.seed) for one, windows in fitting]
-        answers = decode(
+        answers = self.instruments.decode(
             self.llm,
             [question for question, _ in asked],
             samples=self.settings.samples,
@@ -142,6 +151,7 @@ def measure(
     probes: Probes,
     settings: MeasureSettings | None = None,
     on_share: OnShare = lambda _: None,
+    instruments: Instruments = Instruments(),
 ) -> Measurement:
     """Ask one LLM everything. Same probes and settings give comparable rows for another LLM.
 
@@ -155,7 +165,7 @@ def measure(
     planned, past = groups_of(probes, settings.max_items, settings.seed), earlier_of(probes)
     costs = [(asked, name in GENERATED) for name, asked in planned.items()] + [(asked, True) for asked in past.values()]
     total = sum(len(asked) * (1 + settings.samples * generated) for asked, generated in costs)
-    reader = _Reader(llm, tokenizer, context, int(pad_id), settings, _Meter(total, on_share))
+    reader = _Reader(llm, tokenizer, context, int(pad_id), settings, _Meter(total, on_share), instruments)
     groups, notes = {}, []
     for name, asked in planned.items():
         groups[name], left_out = reader.measured(asked, generated=name in GENERATED)

@@ -173,6 +173,10 @@ class Client:
         """The numbers measured for the request's newest attempt."""
         return self._read(f"{_request(request_id)}/report")
 
+    def report_page(self, request_id: str) -> str:
+        """The same as one HTML page that stands alone."""
+        return self._get(f"{_request(request_id)}/report", headers={"Accept": "text/html"}).text
+
     def cancel(self, request_id: str, reason: str) -> Json:
         return self._act(request_id, "cancel", reason)
 

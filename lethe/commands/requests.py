@@ -70,9 +70,17 @@ def status(
     _show(request, as_json)
 
 
-def report(request_id: RequestId, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
+def report(
+    request_id: RequestId,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the report as an HTML page to this file.")] = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
     """What was measured for a request, before and after."""
     with connect(url, api_key) as client:
+        if html is not None:
+            html.write_text(client.report_page(request_id), encoding="utf-8")
         found = client.report(request_id)
     if as_json:
         output.print_json(found)

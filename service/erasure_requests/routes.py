@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 
 from records.states import RequestState
 from service.deps import ID, IfMatch, PartsDep, RequestsReader, RequestsWriter, Reviewer
@@ -21,11 +21,13 @@ from service.json_route import JsonRoute
 from service.models.schemas import NAME
 from service.pages import CursorDep, ListOut
 from service.problems import responses
+from service.report_page.page import HEADERS, page, prefers_html
 
 router = APIRouter(prefix="/v1/erasure-requests", tags=["erasure requests"], route_class=JsonRoute)
 
 RequestId = Annotated[str, Path(pattern=ID)]
 Position = Annotated[int, Query(ge=-1, le=2**62, description="Only events behind this id.")]
+_PAGE = {200: {"description": "JSON, or a page.", "content": {"text/html": {"schema": {"type": "string"}}}}}
 _SSE = {200: {"description": "A list, or a stream.", "content": {"text/event-stream": {}}}}
 
 
@@ -148,16 +150,32 @@ def reject(
         return _answer(response, wire.etag(row), wire.shown(session, [row])[0])
 
 
-@router.get("/{request_id}/report", operation_id="getErasureRequestReport", responses=responses(403, 404))
+@router.get(
+    "/{request_id}/report",
+    operation_id="getErasureRequestReport",
+    response_model=ReportOut,
+    responses=responses(403, 404, also=_PAGE),
+)
 def report(
     request_id: RequestId,
+    request: Request,
+    response: Response,
     parts: PartsDep,
     caller: RequestsReader,
     attempt: Annotated[int | None, Query(ge=1, le=1000, description="Not the newest but this one.")] = None,
-) -> ReportOut:
-    """The numbers of the newest measured attempt, before and after, item by item; and all attempts with verdicts."""
+) -> ReportOut | Response:
+    """The numbers of the newest measured attempt, before and after, item by item; and all attempts with verdicts.
+
+    `Accept: text/html` gives a page that stands alone, with plots, without the single items.
+    """
     with parts.database.reading() as session:
-        return actions.report(session, caller, request_id, attempt)
+        found = actions.report(session, caller, request_id, attempt)
+        row = actions.visible(session, caller, request_id)
+        shown = wire.shown(session, [row])[0]
+    response.headers["Vary"] = HEADERS["Vary"]
+    if prefers_html(request.headers.get("accept", "")):
+        return HTMLResponse(page(shown, found), headers=HEADERS)
+    return found
 
 
 @router.delete(

@@ -76,6 +76,10 @@ def test_a_request_is_made_watched_and_reported(run: Run, parts: Parts, model: s
     assert f"lethe download {model} 2 FOLDER" in out
     assert "verdict: accepted" in run("report", made["id"])[1]
     assert as_json(run("report", made["id"], "--json"))["attempt"] == 1
+    written = tmp_path / "report.html"
+    assert "verdict: accepted" in run("report", made["id"], "--html", str(written))[1]
+    assert f"Report of {made['id']}" in written.read_text(encoding="utf-8")
+    assert "No such file" in run("report", made["id"], "--html", str(tmp_path / "none" / "report.html"))[2]
 
 
 def test_a_version_is_downloaded_twice_into_one_folder(run: Run, model: str, tmp_path: Path) -> None:

@@ -188,6 +188,23 @@ def test_the_report_is_the_newest_measured_attempt(client, ours, request_id, par
     problem(get(client, ours, request_id, "/report?attempt=3"), 404, code="not_ready")
 
 
+def test_the_report_is_a_page_for_who_asks_for_html(client, ours, theirs, request_id, parts):
+    path, html = f"{PATH}/{request_id}/report", {"Accept": "text/html,*/*;q=0.8"}
+    problem(client.get(path, headers={**ours.headers, **html}), 404, code="not_ready")
+    worker.publish(parts, request_id)
+    shown = client.get(path, headers={**ours.headers, **html})
+    assert (shown.status_code, shown.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert (shown.headers["vary"], shown.headers["cache-control"]) == ("Accept", "no-store")
+    assert "default-src 'none'" in shown.headers["content-security-policy"]
+    assert f"<h1>Report of {request_id}</h1>" in shown.text
+    plain = client.get(path, headers=ours.headers)
+    assert (plain.json()["request_id"], plain.headers["vary"]) == (request_id, "Accept")
+    problem(client.get(path, headers={**theirs.headers, **html}), 404, code="not_found")
+    problem(client.get(f"{path}?attempt=9", headers={**ours.headers, **html}), 404, code="not_ready")
+    blind = make_tenant(parts, "ours", ["models:read"])
+    problem(client.get(path, headers={**blind.headers, **html}), 403)
+
+
 def test_the_payload_is_shredded_when_no_job_needs_it(client, ours, request_id, parts):
     path = f"{PATH}/{request_id}/payload"
     with parts.database.reading() as session:

@@ -62,6 +62,14 @@ def test_every_reference_leads_somewhere(document):
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
+def test_a_report_is_documented_as_json_and_as_a_page(document):
+    answer = document["paths"]["/v1/erasure-requests/{request_id}/report"]["get"]["responses"]["200"]
+    assert answer["content"] == {
+        "application/json": {"schema": {"$ref": "#/components/schemas/ReportOut"}},
+        "text/html": {"schema": {"type": "string"}},
+    }
+
+
 def test_the_document_needs_no_key(client):
     assert client.get("/openapi.json").status_code == 200
 

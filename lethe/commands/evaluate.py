@@ -1,0 +1,204 @@
+"""`lethe evaluate`: two checkpoints on disk, measured and judged as the service would, without the service."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from lethe import output
+from lethe.commands.options import Mistake
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from workers.compare import Comparison, Reading
+    from workers.examples import Example
+    from workers.probes import Probes
+
+EXIT_STATUS = {"accepted": 0, "rejected": 3, "needs_review": 4, "not_memorised": 4}
+GROUPS = {
+    "forget": "to forget",
+    "forget_paraphrases": "other words",
+    "control": "never trained",
+    "retain": "to retain",
+    "utility": "utility",
+}
+METRICS = {
+    "probability": "probability",
+    "exact_memorisation": "exact memor.",
+    "extraction_strength": "extraction",
+    "extractable": "extractable",
+    "verbatim_run": "verbatim run",
+    "truth_share": "truth share",
+    "truth_ratio": "truth ratio",
+    "refusal": "refusal",
+    "empty": "empty",
+    "repetition": "repetition",
+    "entropy": "entropy",
+}
+SCORES = {"loss": "AUC loss", "zlib": "AUC zlib", "min_k": "AUC Min-K", "min_k_plus_plus": "AUC Min-K++"}
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(evaluate)
+
+
+def evaluate(
+    candidate: Annotated[Path, typer.Option(help="Folder of the checkpoint that should have forgotten.")],
+    base: Annotated[Path, typer.Option(help="Folder of the checkpoint before.")],
+    forget: Annotated[Path, typer.Option(help="JSONL with the examples that should be gone.")],
+    control: Annotated[Path, typer.Option(help="JSONL with examples like them that neither was trained on.")],
+    retain: Annotated[Path | None, typer.Option(help="JSONL with examples that must stay.")] = None,
+    utility: Annotated[Path | None, typer.Option(help="JSONL with examples of general ability.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every number to this file.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+) -> None:  # long: its options are the command
+    """Measure what a checkpoint still knows, beside the one before it, and judge it under the default policy.
+
+    Needs no service. docs/evaluation.md says what each number means.
+
+    Exit status: 0 accepted; 3 rejected; 4 a person must decide, or nothing was known; 1 not measured; 2 wrong options.
+    """
+    _needs_worker_packages()
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise Mistake(f"--json: there is no folder {json_file.absolute().parent}. Make it, or name another file.")
+    probes = _probes({"--forget": forget, "--control": control, "--retain": retain, "--utility": utility})
+    compared = _compare({"--base": base, "--candidate": candidate}, probes, device)
+    if json_file is not None:
+        json_file.write_text(json.dumps(as_json(compared), indent=2) + "\n", encoding="utf-8")
+    _show(compared)
+    raise typer.Exit(EXIT_STATUS[compared.verdict.kind])
+
+
+def as_json(compared: "Comparison") -> dict[str, Any]:
+    """The format of docs/evaluation.md."""
+    return {
+        "schema_version": 1,
+        "verdict": compared.verdict.model_dump(mode="json"),
+        "metrics": {
+            name: {metric: asdict(change) for metric, change in group.items()}
+            for name, group in compared.changes.items()
+        },
+        "membership": {
+            score: {"before": asdict(compared.attacks_before[score]), "after": asdict(attack)}
+            for score, attack in compared.attacks_after.items()
+        },
+        "report": compared.report.model_dump(mode="json"),
+    }
+
+
+def metrics_table(compared: "Comparison") -> "Table":
+    """Before → after, one line a metric; a dash where the rows lack what it needs."""
+    groups = {name: found for name, found in compared.changes.items() if name in GROUPS}
+    made = output.table(["", *(GROUPS[name] for name in groups)], [])
+    for column in made.columns[1:]:
+        column.justify = "right"
+        column.no_wrap = True
+    for metric, title in METRICS.items():
+        digits = 0 if metric == "verbatim_run" else 3
+        pairs = (found.get(metric) for found in groups.values())
+        made.add_row(title, *("-" if one is None else _pair(one.before, one.after, digits) for one in pairs))
+    for score, title in SCORES.items():
+        if score in compared.attacks_after:
+            told = _pair(compared.attacks_before[score].auc, compared.attacks_after[score].auc, 3)
+            made.add_row(title, told, *("" for _ in list(groups)[1:]))
+    return made
+
+
+def _pair(before: float, after: float, digits: int) -> str:
+    return f"{before:.{digits}f} → {after:.{digits}f}"
+
+
+def _probes(files: Mapping[str, Path | None]) -> "Probes":
+    """Chosen as a job's are, seed 0."""
+    from lethe.inputs import check_disjoint, read_rows
+    from workers.plan import CONTROL_ROWS, NEIGHBOUR_ROWS, neighbours, reservoir
+    from workers.probes import Probes, split_probes
+
+    read = {option: read_rows(option, file) if file else [] for option, file in files.items()}
+    for option in ("--control", "--retain", "--utility"):
+        check_disjoint(read["--forget"], option, read[option])
+    rows: dict[str, list[Example]] = {option: [one for _, one in some] for option, some in read.items()}
+    dev, sealed = split_probes(rows["--forget"])
+    return Probes(
+        forget=rows["--forget"],
+        dev=dev,
+        sealed=sealed,
+        control=reservoir(rows["--control"], CONTROL_ROWS, 0),
+        retain=rows["--retain"],
+        neighbours=neighbours(rows["--forget"], rows["--retain"], NEIGHBOUR_ROWS),
+        utility=rows["--utility"],
+    )
+
+
+def _compare(checkpoints: Mapping[str, Path], probes: "Probes", device: str) -> "Comparison":
+    """One LLM in memory at a time."""
+    from lethe.inputs import check_checkpoint, check_device, shared_context
+    from records.policy import Policy
+    from workers.compare import compare
+
+    check_device(device)
+    for option, folder in checkpoints.items():
+        check_checkpoint(option, folder)
+    texts = [one.text or f"{one.prompt}{one.completion}" for one in (*probes.forget, *probes.control)]
+    context_tokens = shared_context(checkpoints, texts)
+    before, after = (_read(option, folder, probes, device, context_tokens) for option, folder in checkpoints.items())
+    return compare(before, after, Policy())
+
+
+def _read(option: str, folder: Path, probes: "Probes", device: str, context_tokens: int) -> "Reading":
+    import torch
+
+    from lethe.inputs import load
+    from records.report import GroupName
+    from workers.compare import read
+    from workers.errors import UnlearningError
+    from workers.load import release_memory
+    from workers.measure import MeasureSettings
+    from workers.plan import PROBE_ROWS
+
+    release_memory()
+    llm, tokenizer = load(option, folder, device)
+    settings = MeasureSettings(max_items=PROBE_ROWS, context_tokens=context_tokens)
+    try:
+        with output.errors().status(f"measuring {option.removeprefix('--')}"):
+            found = read(llm, tokenizer, probes, settings)
+    except UnlearningError as error:
+        raise Mistake(f"{option}: {error}. Name an undamaged checkpoint.") from None
+    except torch.OutOfMemoryError:
+        raise Mistake(
+            f"{option}: the measurement does not fit into the memory of {llm.device}. Try --device cpu."
+        ) from None
+    for group in (GroupName.FORGET, GroupName.CONTROL):
+        if not found.items[group]:
+            raise Mistake(f"--{group}: no row fits the context of {context_tokens} tokens. Shorten the prompts.")
+    return found
+
+
+def _show(compared: "Comparison") -> None:
+    to = output.console()
+    report = compared.report.model_dump(mode="json")
+    to.print(output.report_table(report))
+    to.print()
+    to.print(metrics_table(compared))
+    to.print()
+    to.print(f"verdict: [bold]{compared.verdict.kind.replace('_', ' ')}[/]")
+    for reason in compared.verdict.reasons:
+        to.print(escape(reason))
+    for note in compared.report.notes:
+        to.print(f"[yellow]note[/]: {escape(note)}")
+
+
+def _needs_worker_packages() -> None:
+    try:
+        import torch
+        import transformers  # noqa: F401 - only to see that it is there
+    except ImportError as error:
+        raise Mistake(
+            f"This needs the worker's packages ({error.name} is missing). Run: pip install 'lethe[worker]'"
+        ) from None
+    _ = torch

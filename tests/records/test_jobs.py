@@ -5,8 +5,9 @@ import sqlalchemy as sa
 
 from records import audit, jobs, versions
 from records.database import Database
+from records.moves import move
 from records.rows import AuditEntryRow, JobRow, ModelRow, RequestRow, VersionRow
-from records.states import Outcome, Stage
+from records.states import Outcome, Stage, VersionState
 from tests.make import digest, make_job, make_model
 
 FILES = versions.Files(digest("a"), 100)
@@ -73,6 +74,20 @@ def test_publishing_moves_the_head_and_completes_everything(database: Database, 
     assert (numbered[1].state, numbered[2].state, numbered[2].parent) == ("superseded", "published", 1)
     assert (request.state, request.outcome, request.version_number) == ("completed", "forgotten", 2)
     assert (job.state, job.progress) == ("succeeded", 1.0)
+
+
+def test_the_first_version_teaches_until_it_is_purged(database: Database, model_id: str) -> None:
+    held = claim(database, model_id)
+    assert held is not None
+    with database.transaction() as session:
+        versions.publish(session, held, 2, FILES)
+        first = versions.oldest_kept(session, model_id)
+        assert first is not None
+        assert first.number == 1
+        move(session, first, VersionState.PURGED, "an operator")
+        left = versions.oldest_kept(session, model_id)
+        assert left is not None
+        assert left.number == 2
 
 
 def test_a_worker_that_lost_its_lease_can_change_nothing(database: Database, model_id: str) -> None:

@@ -112,6 +112,7 @@ def test_two_people_are_forgotten_one_after_the_other(parts: Parts, llm_folder: 
         [attempt] = jobs.attempts_of(session, second_job)
         check_log(session, parts.keys.public().log_verifier_key)
     report = Report.model_validate(attempt.report)
+    assert "the losses compared with version 1, the first whose weights are kept" in report.notes
     assert [one.request_id for one in report.earlier] == [first]
     assert report.earlier[0].after.exact == 0
     assert "Ada" not in str(attempt.report)

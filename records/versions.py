@@ -110,8 +110,8 @@ def version_of(session: Session, model_id: str, number: int) -> VersionRow | Non
 
 
 def oldest_kept(session: Session, model_id: str) -> VersionRow | None:
-    """The first version that was published and not purged since."""
-    kept = (VersionState.PUBLISHED, VersionState.SUPERSEDED, VersionState.LEGAL_HOLD)
+    """The first version in use: not purged since it was published, nor set apart on its way there or for a lawyer."""
+    kept = (VersionState.PUBLISHED, VersionState.SUPERSEDED)
     query = sa.select(VersionRow).where(VersionRow.model_id == model_id, VersionRow.state.in_(kept))
     return session.scalar(query.order_by(VersionRow.number).limit(1))
 

@@ -76,7 +76,7 @@ def test_publishing_moves_the_head_and_completes_everything(database: Database, 
     assert (job.state, job.progress) == ("succeeded", 1.0)
 
 
-def test_the_first_version_teaches_until_it_is_purged(database: Database, model_id: str) -> None:
+def test_the_first_version_teaches_until_it_is_quarantined(database: Database, model_id: str) -> None:
     held = claim(database, model_id)
     assert held is not None
     with database.transaction() as session:
@@ -84,7 +84,7 @@ def test_the_first_version_teaches_until_it_is_purged(database: Database, model_
         first = versions.oldest_kept(session, model_id)
         assert first is not None
         assert first.number == 1
-        move(session, first, VersionState.PURGED, "an operator")
+        move(session, first, VersionState.QUARANTINED, "an operator")
         left = versions.oldest_kept(session, model_id)
         assert left is not None
         assert left.number == 2

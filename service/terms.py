@@ -37,9 +37,18 @@ def terms_of(wished: str, given: dict[str, Any], defaults: dict[str, Any], facts
 
     Raises Invalid as `method_of` and `parameters_of` do.
     """
+    return named_terms(wished, given, defaults) or _automatic(defaults.get("parameters", {}) | given, facts_of)
+
+
+def named_terms(wished: str, given: dict[str, Any], defaults: dict[str, Any]) -> Terms | None:
+    """None if `auto` is to choose. Raises Invalid also for parameters that no method accepts, so that a request can be
+    refused before a training dataset is read for its facts.
+    """
     by_default, of_default = defaults.get("method") or AUTO, defaults.get("parameters", {})
     if wished == by_default == AUTO:
-        return _automatic(of_default | given, facts_of)
+        if not any(_accepts(name, of_default | given) for name in METHOD_CARDS):
+            parameters_of(AUTO_METHOD, of_default, given)
+        return None
     method = method_of(wished, by_default)
     parameters = parameters_of(method, of_default if method == method_of(by_default) else {}, given)
     if wished == AUTO:

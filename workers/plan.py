@@ -112,7 +112,7 @@ def make_plan(job: Order, vault: Vault) -> Plan:
     forgotten = _forgotten(job, vault, [*records, *(record for some in earlier.values() for record in some)])
     forget = _examples(records)
     utility, general, utility_notes = _general(job, vault, forgotten, parameters)
-    pool = _without(_pool(job, vault, forgotten, seed), utility + general)
+    pool = _without(_pool(job, vault, forgotten, seed), utility, general)
     asked, kept, notes = hold_out(pool, seed)
     dev, sealed = split_probes(forget, seed=seed)
     probes = Probes(
@@ -172,9 +172,11 @@ def _pool(job: Order, vault: Vault, forgotten: Forgotten, seed: int) -> list[Exa
     return list({_whole(one): one for one in reversed(rows)}.values())[::-1]
 
 
-def _without(pool: list[Example], general: list[Example]) -> list[Example]:
-    """Without the general rows, which a training dataset may hold as well, and half of which are only asked."""
-    words = {_whole(one) for one in general}
+def _without(pool: list[Example], asked: list[Example], general: list[Example]) -> list[Example]:
+    """Without the general rows, which a training dataset may hold as well, and half of which are only asked. All stay
+    if the general rows are too few to be halved.
+    """
+    words = {_whole(one) for one in asked + general} if general and general != asked else set()
     return [one for one in pool if _whole(one) not in words]
 
 

@@ -65,6 +65,7 @@ def _check(parts: Parts, caller: Caller, body: ErasureRequestIn) -> _Accepted:
         model = queries.model_named(session, caller.tenant_id, body.model, pointer="/model")
         config = forget_sets.config_of_head(session, parts, model)
         datasets = {row.role: row for row in queries.datasets_of(session, [model.id])}
+    terms.named_terms(body.method, body.parameters, model.defaults or {})
     forget = forget_sets.examples(parts, body, datasets.get("training"))
     row = _row(parts, caller, model, body, _terms(body, model, forget, datasets, config))
     row.payload_rows = len(forget)

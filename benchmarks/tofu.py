@@ -140,7 +140,7 @@ def subset(authors: Sequence[Author], count: int, rows: int) -> tuple[Author, ..
 
 def tofu_tokenizer(split: Split, vocabulary: int) -> Any:
     """Byte-level BPE learnt from the spelling authors alone."""
-    return make_tokenizer(vocabulary, (_text(row) for author in split.spelling for row in author.rows))
+    return make_tokenizer(vocabulary, (row.whole for author in split.spelling for row in author.rows))
 
 
 def shorten_all(authors: Iterable[Author], tokenizer: Any, tokens: int) -> tuple[Author, ...]:
@@ -222,7 +222,3 @@ def _rows(rows: Sequence[dict[str, Any]], wordings: dict[int, str], start: int) 
 
 def _example(row: dict[str, Any], subject: str, name: str) -> Example:
     return Example(prompt=str(row["question"]), completion=f" {row['answer']}", subject=subject, id=name)
-
-
-def _text(row: Example) -> str:
-    return f"{row.prompt}{row.completion}"

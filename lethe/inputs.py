@@ -135,7 +135,7 @@ def _row(option: str, number: int, line: str) -> Example:
 
 def _said(one: Example) -> str:
     """Of two rows that differ in white space alone, the same."""
-    return " ".join((one.text if one.text is not None else f"{one.prompt}{one.completion}").split())
+    return " ".join(one.whole.split())
 
 
 def _tokenizer(folder: Path) -> Any:

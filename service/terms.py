@@ -32,17 +32,11 @@ class Terms:
     choice: ChoiceRecord
 
 
-def terms_of(wished: str, given: dict[str, Any], defaults: dict[str, Any], facts_of: FactsOf) -> Terms:
-    """What the request wishes, else what the model's defaults name, else what `auto` makes of the facts.
-
-    Raises Invalid as `method_of` and `parameters_of` do.
-    """
-    return named_terms(wished, given, defaults) or _automatic(defaults.get("parameters", {}) | given, facts_of)
-
-
 def named_terms(wished: str, given: dict[str, Any], defaults: dict[str, Any]) -> Terms | None:
-    """None if `auto` is to choose. Raises Invalid also for parameters that no method accepts, so that a request can be
-    refused before a training dataset is read for its facts.
+    """What the request wishes, else what the model's defaults name; None if `auto` is to choose.
+
+    Raises Invalid as `method_of` and `parameters_of` do, also for parameters that no method accepts, so that a request
+    can be refused before a training dataset is read for its facts.
     """
     by_default, of_default = defaults.get("method") or AUTO, defaults.get("parameters", {})
     if wished == by_default == AUTO:
@@ -56,7 +50,9 @@ def named_terms(wished: str, given: dict[str, Any], defaults: dict[str, Any]) ->
     return Terms(method, parameters, ChoiceRecord(by="request"))
 
 
-def _automatic(given: dict[str, Any], facts_of: FactsOf) -> Terms:
+def automatic_terms(given: dict[str, Any], defaults: dict[str, Any], facts_of: FactsOf) -> Terms:
+    """What `auto` makes of the facts. Raises Invalid as `parameters_of` does."""
+    given = defaults.get("parameters", {}) | given
     accepting = frozenset(name for name in METHOD_CARDS if _accepts(name, given))
     choice = choose(facts_of(frozenset(given), accepting))
     untouched = tuple(name for name in FITTED if name not in given)

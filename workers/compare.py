@@ -20,6 +20,7 @@ from workers.evaluation.token_statistics import TokenStatistics, token_statistic
 from workers.evaluation.truth_ratio import truth_ratio
 from workers.examples import Example, encode
 from workers.gate import decide
+from workers.loop import pad_id_of
 from workers.measure import Instruments, Measured, Measurement, MeasureSettings, measure
 from workers.methods.tokens import UNLABELLED
 from workers.probes import Probes
@@ -124,8 +125,8 @@ def truth_ratios(llm: Any, tokenizer: Any, rows: Sequence[Measured], context_tok
     choices = {at: _choice(row.asked.probe.example, tokenizer, context_tokens) for at, row in enumerate(rows)}
     asked = {at: options for at, options in choices.items() if options}
     flat = [option for options in asked.values() for option in options]
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
-    nlls = iter([one.nll for one in score(llm, flat, int(pad_id))])
+    pad_id = pad_id_of(tokenizer)
+    nlls = iter([one.nll for one in score(llm, flat, pad_id)])
     found = {}
     for at, options in asked.items():
         right, *wrong = (next(nlls) for _ in options)

@@ -39,6 +39,11 @@ class Example:
     wrong: tuple[str, ...] = ()
     sensitive: tuple[str, ...] = ()
 
+    @property
+    def whole(self) -> str:
+        """All its words, joined as an LLM meets them."""
+        return self.text if self.text is not None else f"{self.prompt or ''}{self.completion or ''}"
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:

@@ -12,6 +12,7 @@ from workers.errors import Diverged, ExampleTooLong
 from workers.evaluation.generation import Answers, Question, contains, decode
 from workers.evaluation.scoring import Score, score
 from workers.examples import Example, encode
+from workers.loop import pad_id_of
 from workers.methods.tokens import UNLABELLED
 from workers.probes import Asked, Probes, earlier_of, groups_of
 
@@ -161,11 +162,11 @@ def measure(
     started = time.monotonic()
     llm.eval()
     context = settings.context_tokens or int(llm.config.get_text_config().max_position_embeddings)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
+    pad_id = pad_id_of(tokenizer)
     planned, past = groups_of(probes, settings.max_items, settings.seed), earlier_of(probes)
     costs = [(asked, name in GENERATED) for name, asked in planned.items()] + [(asked, True) for asked in past.values()]
     total = sum(len(asked) * (1 + settings.samples * generated) for asked, generated in costs)
-    reader = _Reader(llm, tokenizer, context, int(pad_id), settings, _Meter(total, on_share), instruments)
+    reader = _Reader(llm, tokenizer, context, pad_id, settings, _Meter(total, on_share), instruments)
     groups, notes = {}, []
     for name, asked in planned.items():
         groups[name], left_out = reader.measured(asked, generated=name in GENERATED)

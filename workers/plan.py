@@ -140,10 +140,8 @@ def make_plan(job: Order, vault: Vault) -> Plan:
 
 def longest_row(rows: Iterable[Example], tokenizer: Any, context_tokens: int) -> int:
     """Tokens of the longest row in memory: of the rows with the most characters, since not all need be encoded."""
-    longest = heapq.nlargest(LONGEST_ROWS, rows, key=lambda one: len(_whole(one)))
-    return min(
-        context_tokens, max((len(tokenizer(_whole(one), verbose=False).input_ids) for one in longest), default=0)
-    )
+    longest = heapq.nlargest(LONGEST_ROWS, rows, key=lambda one: len(one.whole))
+    return min(context_tokens, max((len(tokenizer(one.whole, verbose=False).input_ids) for one in longest), default=0))
 
 
 def _general(
@@ -169,15 +167,15 @@ def _trained(parameters: TrainingParameters, kept: list[Example], general: list[
 def _pool(job: Order, vault: Vault, forgotten: Forgotten, seed: int) -> list[Example]:
     """Rows like the forget set, each once. The training dataset's too: people of whom no row is held fade first."""
     rows = _sample(job, vault, ("retain", "training"), forgotten, POOL_ROWS, seed)
-    return list({_whole(one): one for one in reversed(rows)}.values())[::-1]
+    return list({one.whole: one for one in reversed(rows)}.values())[::-1]
 
 
 def _without(pool: list[Example], asked: list[Example], general: list[Example]) -> list[Example]:
     """Without the general rows, which a training dataset may hold as well, and half of which are only asked. All stay
     if the general rows are too few to be halved.
     """
-    words = {_whole(one) for one in asked + general} if general and general != asked else set()
-    return [one for one in pool if _whole(one) not in words]
+    words = {one.whole for one in asked + general} if general and general != asked else set()
+    return [one for one in pool if one.whole not in words]
 
 
 def _forgotten(job: Order, vault: Vault, records: Sequence[ExampleRecord]) -> Forgotten:
@@ -265,10 +263,6 @@ def _examples(records: Iterable[ExampleRecord]) -> list[Example]:
 def _words(record: ExampleRecord) -> Text:
     """What makes two rows the same, however the spaces are put."""
     return (" ".join((record.prompt or "").split()), " ".join((record.completion or record.text or "").split()))
-
-
-def _whole(one: Example) -> str:
-    return one.text if one.text is not None else f"{one.prompt}{one.completion}"
 
 
 def _answer_words(one: Example) -> set[str]:

@@ -37,7 +37,7 @@ def span_finder(kind: SpanKind, pipeline: str) -> Callable[[Example], Example]:
     def found(example: Example) -> Example:
         if example.sensitive:
             return example
-        return replace(example, sensitive=tuple(dict.fromkeys(FOUND[kind](nlp(_text(example))))))
+        return replace(example, sensitive=tuple(dict.fromkeys(FOUND[kind](nlp(example.whole)))))
 
     return found
 
@@ -65,7 +65,3 @@ def load_pipeline(kind: SpanKind, pipeline: str) -> Any:
             "focus_pipeline, or set focus_spans to given"
         )
     return nlp
-
-
-def _text(example: Example) -> str:
-    return example.text if example.text is not None else f"{example.prompt or ''}{example.completion or ''}"

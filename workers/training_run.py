@@ -113,8 +113,8 @@ class TrainingRun:
 
     def active(self, among: Sequence[int] | None = None) -> list[int]:
         """The items that are still known, ascending; None asks all."""
-        chosen = range(len(self.lessons.rows)) if among is None else among
-        judged = [(item, windows) for item, windows in self.lessons.judged if item in set(chosen)]
+        chosen = set(range(len(self.lessons.rows)) if among is None else among)
+        judged = [(item, windows) for item, windows in self.lessons.judged if item in chosen]
         scores = score(self.student, [windows for _, windows in judged], self.pad_id)
         if not all(math.isfinite(one.nll) for one in scores):
             # NaN is not above any level: without this a broken LLM would look as if it had forgotten.

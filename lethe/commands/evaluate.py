@@ -144,7 +144,7 @@ def _compare(checkpoints: Mapping[str, Path], probes: "Probes", device: str) -> 
     check_device(device)
     for option, folder in checkpoints.items():
         check_checkpoint(option, folder)
-    texts = [one.text or f"{one.prompt}{one.completion}" for one in (*probes.forget, *probes.control)]
+    texts = [one.whole for one in (*probes.forget, *probes.control)]
     context_tokens = shared_context(checkpoints, texts)
     before, after = (_read(option, folder, probes, device, context_tokens) for option, folder in checkpoints.items())
     return compare(before, after, Policy())

@@ -5,6 +5,34 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 LearningRate = Annotated[float, Field(ge=1e-8, le=1e-2, description="AdamW step size.")]
+RetainBatchSize = Annotated[
+    int | None,
+    Field(ge=1, le=4096, description="Retain rows per optimiser step; as many as batch_size if not given."),
+]
+RepairSteps = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=10_000,
+        description=(
+            "Steps on retain rows alone once every item is forgotten, the step size falling to 0; then all are asked "
+            "again, and what came back is forgotten again, three times at most. Read by methods with a retain term."
+        ),
+    ),
+]
+Teacher = Annotated[
+    Literal["previous", "original"],
+    Field(
+        description=(
+            "Which version is frozen for the losses that compare with one. previous: the one that the job starts from. "
+            "original: the first one of the model whose weights are still kept, which a row of requests cannot wear "
+            "down."
+        )
+    ),
+]
+StopRatio = Annotated[
+    float, Field(ge=0.1, le=10.0, description="An item is done at this multiple of the never-trained level.")
+]
 
 
 class TrainingParameters(BaseModel):
@@ -25,26 +53,9 @@ class TrainingParameters(BaseModel):
         le=4096,
         description="Examples in memory at once; gradients of a batch are accumulated.",
     )
-    retain_batch_size: int | None = Field(
-        default=None, ge=1, le=4096, description="Retain rows per optimiser step; as many as batch_size if not given."
-    )
-    repair_steps: int = Field(
-        default=0,
-        ge=0,
-        le=10_000,
-        description=(
-            "Steps on retain rows alone once every item is forgotten, the step size falling to 0; then all are asked "
-            "again, and what came back is forgotten again, three times at most. Read by methods with a retain term."
-        ),
-    )
-    teacher: Literal["previous", "original"] = Field(
-        default="previous",
-        description=(
-            "Which version is frozen for the losses that compare with one. previous: the one that the job starts from. "
-            "original: the first one of the model whose weights are still kept, which a row of requests cannot wear "
-            "down."
-        ),
-    )
+    retain_batch_size: RetainBatchSize = None
+    repair_steps: RepairSteps = 0
+    teacher: Teacher = "previous"
     gradient_checkpointing: bool = Field(
         default=False,
         description="Keep each layer's input alone and compute the rest again: far less memory, a third more time.",
@@ -72,12 +83,7 @@ class TrainingParameters(BaseModel):
     lora_targets: tuple[str, ...] | Literal["all-linear"] = Field(
         default="all-linear", description="Module names to adapt, or every linear layer but the head."
     )
-    stop_ratio: float = Field(
-        default=1.05,
-        ge=0.1,
-        le=10.0,
-        description="An item is done at this multiple of the never-trained level.",
-    )
+    stop_ratio: StopRatio = 1.05
     retain_source: Literal["retain", "utility", "sampled"] = Field(
         default="retain",
         description=(

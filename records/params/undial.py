@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from records.params.entry import Changes, MethodCard, MethodEntry, larger_steps, smaller_steps
-from records.params.training import TrainingParameters
+from records.params.training import RepairSteps, RetainBatchSize, StopRatio, Teacher, TrainingParameters
 
 
 class UndialParameters(TrainingParameters):
@@ -15,34 +15,11 @@ class UndialParameters(TrainingParameters):
     (docs/sequential.md); a γ of 10 leaves tokens of p > 0.9999 the likeliest.
     """
 
-    retain_batch_size: int | None = Field(
-        default=32, ge=1, le=4096, description="Retain rows per optimiser step; as many as batch_size if null."
-    )
-    repair_steps: int = Field(
-        default=20,
-        ge=0,
-        le=10_000,
-        description=(
-            "Steps on retain rows alone once every item is forgotten, the step size falling to 0; then all are asked "
-            "again, and what came back is forgotten again, three times at most."
-        ),
-    )
-    teacher: Literal["previous", "original"] = Field(
-        default="original",
-        description=(
-            "Which version is frozen for the losses. original: the first one of the model whose weights are still "
-            "kept, which a row of requests cannot wear down. previous: the one that the job starts from."
-        ),
-    )
-    stop_ratio: float = Field(
-        default=3.0,
-        ge=0.1,
-        le=10.0,
-        description=(
-            "An item is done at this multiple of the never-trained level. Half of all never-trained answers lie above "
-            "their own mean, nearly none above three times it."
-        ),
-    )
+    retain_batch_size: RetainBatchSize = 32
+    repair_steps: RepairSteps = 20
+    teacher: Teacher = "original"
+    # Half of all never-trained answers lie above their own mean, nearly none above three times it.
+    stop_ratio: StopRatio = 3.0
     epochs: int = Field(default=60, ge=1, le=500, description="Passes over the forget set, at most.")
     target: Literal["gamma", "floor"] = Field(
         default="gamma",

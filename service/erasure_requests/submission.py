@@ -65,15 +65,15 @@ def _check(parts: Parts, caller: Caller, body: ErasureRequestIn) -> _Accepted:
         model = queries.model_named(session, caller.tenant_id, body.model, pointer="/model")
         config = forget_sets.config_of_head(session, parts, model)
         datasets = {row.role: row for row in queries.datasets_of(session, [model.id])}
-    terms.named_terms(body.method, body.parameters, model.defaults or {})
+    named = terms.named_terms(body.method, body.parameters, model.defaults or {})
     forget = forget_sets.examples(parts, body, datasets.get("training"))
-    row = _row(parts, caller, model, body, _terms(body, model, forget, datasets, config))
+    row = _row(parts, caller, model, body, named or _chosen_terms(body, model, forget, datasets, config))
     row.payload_rows = len(forget)
     context = checkpoints.context_of(config) if config else None
     return _Accepted(model, row, forget, forget_sets.long_examples(forget, context) if body.forget else [])
 
 
-def _terms(
+def _chosen_terms(
     body: ErasureRequestIn,
     model: ModelRow,
     forget: list[ExampleRecord],
@@ -82,8 +82,7 @@ def _terms(
 ) -> terms.Terms:
     roles = [role for role, row in datasets.items() if row.rows]
     shape = checkpoints.shape_of(config) if config else (None, None)
-    return terms.terms_of(
-        body.method,
+    return terms.automatic_terms(
         body.parameters,
         model.defaults or {},
         lambda given, accepting: facts_of(forget, roles, shape, given, accepting),

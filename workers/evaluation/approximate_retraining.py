@@ -11,11 +11,11 @@ Below the target's ACC or AUC, or above its PPL, too much was forgotten: that to
 code replaces an AUC below 0.5 by 1 - AUC, which hides it; this does not.
 """
 
-import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from workers.evaluation.membership import auc
 from workers.evaluation.scoring import Score
 
 
@@ -68,12 +68,7 @@ def membership_auc(members: Sequence[Score], non_members: Sequence[Score]) -> fl
     """P(NLL of a member < NLL of a non-member), ties counting half. O(n log n)."""
     if not members or not non_members:
         raise ValueError("telling members from non-members needs at least one of each")
-    others = sorted(one.nll for one in non_members)
-    halves = 0
-    for one in members:
-        below, up_to = bisect.bisect_left(others, one.nll), bisect.bisect_right(others, one.nll)
-        halves += 2 * (len(others) - up_to) + (up_to - below)
-    return halves / (2 * len(members) * len(others))
+    return auc([one.nll for one in members], [one.nll for one in non_members])
 
 
 def retraining_gap(

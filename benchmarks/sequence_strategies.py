@@ -42,6 +42,8 @@ HELD = {"retain_batch_size": 32, "repair_steps": 20, "stop_ratio": 3.0, "teacher
 
 STRATEGIES: dict[str, Strategy] = {
     "default": Strategy(),
+    "consolidating": Strategy(consolidate_every=10),
+    "paraphrases": Strategy(parameters={"forget_paraphrases": True}),
     "quick": Strategy(parameters=STEPS),
     "floor": Strategy(parameters=STEPS | {"target": "floor"}),
     "previous-teacher": Strategy(parameters=STEPS | {"teacher": "previous"}),

@@ -70,27 +70,32 @@ def run(world: World, strategy: Strategy) -> Iterator[Line]:
     `seconds`, `steps` and `rows`, those that got a gradient, are of all that the job did; `asking_seconds` are what
     asking for the levels took.
     """
-    llm, forgotten = copy.deepcopy(world.llm), 0
+    llm, forgotten, consolidated = copy.deepcopy(world.llm), 0, 0
     anchors = make_anchors(strategy.anchors, world.llm, world.tokenizer, kept_rows(world, 0, strategy), world.seed)
     yield {"requests": 0, "levels": levels(world, llm, 0, 1, everybody=True)}
     while forgotten < len(world.asking):
         before, forgotten = forgotten, min(forgotten + strategy.together, len(world.asking))
         started = time.monotonic()
-        jobs = [forget(world, strategy, llm, range(before, forgotten), anchors)]
-        if strategy.consolidate_every and forgotten % strategy.consolidate_every == 0:
-            llm = copy.deepcopy(world.llm)
-            jobs.append(forget(world, strategy, llm, range(forgotten), anchors))
+        which = range(before, forgotten)
+        if consolidation_due(forgotten, consolidated, strategy.consolidate_every):
+            llm, which, consolidated = copy.deepcopy(world.llm), range(forgotten), forgotten
+        summary, rows = forget(world, strategy, llm, which, anchors)
         ended = time.monotonic()
         everybody = forgotten == len(world.asking) or not EVERYBODY_AT.isdisjoint(range(before + 1, forgotten + 1))
         yield {
             "requests": forgotten,
             "seconds": round(ended - started, 2),
-            "steps": sum(summary.steps for summary, _ in jobs),
-            "rows": sum(rows for _, rows in jobs),
-            "known_items": jobs[-1][0].known_items,
+            "steps": summary.steps,
+            "rows": rows,
+            "known_items": summary.known_items,
             "levels": levels(world, llm, forgotten, forgotten - before, everybody),
             "asking_seconds": round(time.monotonic() - ended, 2),
         }
+
+
+def consolidation_due(forgotten: int, last: int, every: int) -> bool:
+    """At `every`, and then when half as many again as the last time have asked: a constant cost a request."""
+    return every > 0 and forgotten - last >= max(every, last // 2)
 
 
 def forget(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 _FROZEN = ConfigDict(extra="forbid", frozen=True)
 
 Split = Literal["dev", "sealed"]
+Side = Literal["forgetting", "paraphrases", "over_forgetting", "utility", "precision", "relearning", "power"]
 
 
 class GroupName(StrEnum):
@@ -74,6 +75,11 @@ class ItemNumbers(BaseModel):
     sampled_probability: float
     greedy_extracted: bool | None = None
     sampled_hits: int | None = None
+    verbatim_run: int | None = Field(default=None, description="Tokens that the greedy answer copies in one run.")
+    zlib: float | None = Field(default=None, description="Nats of the answer per byte of its compressed text.")
+    min_k: float | None = Field(default=None, description="Minus the mean log-probability of the least likely 40 %.")
+    min_k_plus_plus: float | None = Field(default=None, description="The same, standardised at each position.")
+    truth_share: float | None = Field(default=None, description="Right answer against wrong ones; 0.5 knows neither.")
 
 
 class ItemRow(BaseModel):
@@ -85,6 +91,7 @@ class ItemRow(BaseModel):
     split: Split = "sealed"
     before: ItemNumbers
     after: ItemNumbers
+    reference: ItemNumbers | None = Field(default=None, description="Under the model's never-trained reference.")
 
 
 class Group(BaseModel):
@@ -133,10 +140,43 @@ class EarlierRequest(BaseModel):
     after: EarlierNumbers
 
 
+class Attack(BaseModel):
+    """The forget and control questions again under harder conditions, item by item.
+
+    precision    both versions with quantised weights: before is the base version, after the candidate
+    prompt       other ways to ask: before is the base version, after the candidate
+    relearning   before is the candidate, after is what training on some rows for a few steps makes of it
+    """
+
+    model_config = _FROZEN
+
+    name: str = Field(description="int8, nf4, prefix, few_shot, sampling, benign, half_split, savings…")
+    kind: Literal["precision", "prompt", "relearning"]
+    groups: dict[GroupName, Group]
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+class Check(BaseModel):
+    """One criterion. `side` says which way to turn when it fails."""
+
+    model_config = _FROZEN
+
+    name: str
+    gate: str = Field(default="", description="G0 to G7, see docs/evaluation.md.")
+    outcome: Literal["pass", "review", "reject"]
+    side: Side
+    words: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    threshold: float | None = None
+
+
 class Report(BaseModel):
     model_config = _FROZEN
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     method: str
     parameters: dict[str, Any]
     seeds: dict[str, int]
@@ -145,6 +185,11 @@ class Report(BaseModel):
     groups: dict[GroupName, Group]
     residuals: tuple[Residual, ...] = ()
     earlier: tuple[EarlierRequest, ...] = ()
+    attacks: tuple[Attack, ...] = ()
+    since_first: dict[GroupName, Group] = Field(
+        default_factory=dict, description="Who must stay, under the first version whose weights are kept and now."
+    )
+    checks: tuple[Check, ...] = Field(default=(), description="What the gate asked of these numbers.")
     notes: tuple[str, ...] = Field(default=(), description="Sentences about sampling, splitting and missing sets.")
 
 
@@ -153,19 +198,6 @@ class VerdictKind(StrEnum):
     REJECTED = "rejected"
     NEEDS_REVIEW = "needs_review"
     NOT_MEMORISED = "not_memorised"
-
-
-class Check(BaseModel):
-    """One criterion. `side` says which way to turn when it fails: forget more, or hurt less."""
-
-    model_config = _FROZEN
-
-    name: str
-    outcome: Literal["pass", "review", "reject"]
-    side: Literal["forgetting", "utility", "power"]
-    words: str
-    value: float | None = None
-    threshold: float | None = None
 
 
 class Verdict(BaseModel):

@@ -4,7 +4,8 @@ Retain rows that are a forget row, or are about the same subject, are left out: 
 same thing.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -57,15 +58,19 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     focus = work.focus
     work = _with_spans(work)
     encoded = [_forget_windows(at, one, tokenizer, context_tokens, focus) for at, one in enumerate(_items(work))]
-    counter = iter(range(sum(len(windows) for windows in encoded)))
-    alternatives = _alternatives(work, encoded, tokenizer, context_tokens, seed)
+    probes = [(probe, encode(probe.example, tokenizer, context_tokens, focus=focus)) for probe in work.dev_probes]
+    probes = [(probe, windows) for probe, windows in probes if _labelled(windows)]
+    taught = [[(example, windows)] for example, windows in zip(_items(work), encoded, strict=True)]
+    for probe, windows in probes if work.parameters.get("forget_paraphrases") else ():
+        taught[probe.item].append((probe.example, [window for window in windows if window.labelled_tokens]))
+    other = _alternative(work, tokenizer, context_tokens, seed)
+    counter = itertools.count()
     rows = [
-        [Row(next(counter), window, alternative=other) for window, other in zip(windows, others, strict=True)]
-        for windows, others in zip(encoded, alternatives, strict=True)
+        [Row(next(counter), one, alternative=other(example, one)) for example, windows in some for one in windows]
+        for some in taught
     ]
-    first_key = sum(len(windows) for windows in encoded)
+    first_key = next(counter)
     retain, skipped, clashing = _retain_windows(work, encoded, tokenizer, context_tokens, retain_rows, seed)
-    probes = [(probe.item, encode(probe.example, tokenizer, context_tokens, focus=focus)) for probe in work.dev_probes]
     notes = []
     split = sum(len(windows) > 1 for windows in encoded)
     if split:
@@ -82,22 +87,19 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
         notes.append(f"{skipped} retain rows whose prompt fills the context were left out")
     return Lessons(
         rows=rows,
-        judged=[*enumerate(encoded), *((item, windows) for item, windows in probes if _labelled(windows))],
+        judged=[*enumerate(encoded), *((probe.item, windows) for probe, windows in probes)],
         retain=[Row(first_key + at, window, role="retain") for at, window in enumerate(retain)],
         notes=tuple(notes),
     )
 
 
-def _alternatives(
-    work: UnlearnWork, encoded: Sequence[Sequence[Encoded]], tokenizer: Any, context_tokens: int, seed: int
-) -> list[list[Encoded | None]]:
-    """The other answer to each window of each item; None for methods that use none."""
+def _alternative(
+    work: UnlearnWork, tokenizer: Any, context_tokens: int, seed: int
+) -> Callable[[Example, Encoded], Encoded | None]:
+    """Draws the other answer to a window; None for methods that use none."""
     if work.method not in ALTERNATIVES:
-        return [[None] * len(windows) for windows in encoded]
-    draw = ALTERNATIVES[work.method](tokenizer, context_tokens, seed)
-    return [
-        [draw(example, window) for window in windows] for example, windows in zip(_items(work), encoded, strict=True)
-    ]
+        return lambda _example, _window: None
+    return ALTERNATIVES[work.method](tokenizer, context_tokens, seed)
 
 
 def _with_spans(work: UnlearnWork) -> UnlearnWork:

@@ -84,6 +84,12 @@ class TrainingParameters(BaseModel):
         default="all-linear", description="Module names to adapt, or every linear layer but the head."
     )
     stop_ratio: StopRatio = 1.05
+    forget_paraphrases: bool = Field(
+        default=False,
+        description=(
+            "Train on half of the forget set's paraphrases too, those that guide the stop. The others are only asked."
+        ),
+    )
     retain_source: Literal["retain", "utility", "sampled"] = Field(
         default="retain",
         description=(

@@ -36,6 +36,15 @@ class MetricName(StrEnum):
     SAMPLED_PROBABILITY = "sampled_probability"
     GREEDY_EXTRACTION = "greedy_extraction"
     SAMPLED_EXTRACTION = "sampled_extraction"
+    TRUTH_SHARE = "truth_share"
+    VERBATIM_RUN = "verbatim_run"
+    EXTRACTION_LIKELIHOOD = "extraction_likelihood"
+    ROUGE_RECALL = "rouge_recall"
+    ROUGE_F1 = "rouge_f1"
+    REFUSAL = "refusal"
+    EMPTY = "empty"
+    REPETITION = "repetition"
+    TOKEN_ENTROPY = "token_entropy"  # noqa: S105 - a metric, not a secret
 
 
 class Estimate(BaseModel):
@@ -50,7 +59,7 @@ class Estimate(BaseModel):
 
 class Paired(BaseModel):
     """One metric on the same items under both LLMs; `change` is after - before, interval of the paired
-    differences.
+    differences. A metric of which no item has a number is absent from its group.
     """
 
     model_config = _FROZEN
@@ -58,6 +67,7 @@ class Paired(BaseModel):
     before: Estimate
     after: Estimate
     change: Estimate
+    n_items: int | None = Field(default=None, description="Items that have it; null: all of the group.")
 
 
 class ItemNumbers(BaseModel):
@@ -80,6 +90,15 @@ class ItemNumbers(BaseModel):
     min_k: float | None = Field(default=None, description="Minus the mean log-probability of the least likely 40 %.")
     min_k_plus_plus: float | None = Field(default=None, description="The same, standardised at each position.")
     truth_share: float | None = Field(default=None, description="Right answer against wrong ones; 0.5 knows neither.")
+    extraction_likelihood: float | None = Field(
+        default=None, description="Share of 10-grams that greedy continuations of several prefixes share with the rest."
+    )
+    rouge_recall: float | None = Field(default=None, description="ROUGE-L recall of the greedy answer, over words.")
+    rouge_f1: float | None = Field(default=None, description="ROUGE-L F1 of the greedy answer, over words.")
+    answer_tokens: int | None = Field(default=None, description="Of the greedy answer; 0 says nothing.")
+    refused: bool | None = Field(default=None, description="The greedy answer declines, by English phrases.")
+    repetition: float | None = Field(default=None, description="Share of its 4-grams that stood in it before.")
+    token_entropy: float | None = Field(default=None, description="0 one token over and over, 1 none twice.")
 
 
 class ItemRow(BaseModel):
@@ -105,8 +124,9 @@ class Group(BaseModel):
 
 
 class Residual(BaseModel):
-    """(forget_after - control_after) / (forget_before - control_before): 1 untouched, 0 as if never
-    trained.
+    """Mean departure of the forget items from what never-trained ones of the same difficulty score, after over
+    before: 1 untouched, 0 as if never trained, below 0 driven past that. The interval holds 90 %: each end alone is
+    a bound of 95 %. Absent where there was no gap to speak of before, or fewer than two control subjects.
     """
 
     model_config = _FROZEN
@@ -117,6 +137,11 @@ class Residual(BaseModel):
     n_items: int
     n_subjects: int
     residual: Estimate
+    gap: float | None = Field(default=None, description="Mean departure before, in units of the metric.")
+    basis: Literal["subjects resampled", "control's variance"] | None = Field(
+        default=None, description="What the interval's width comes from."
+    )
+    calibrated: bool | None = Field(default=None, description="Against the reference item by item, or the mean alone.")
 
 
 class EarlierNumbers(BaseModel):

@@ -17,10 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.batches import Encoded, Row, collate, in_order_of_length
-from workers.evaluation.scoring import BATCH_ROWS
-from workers.methods.head import Head, hidden_states, live_head
-from workers.methods.tokens import predicted_tokens
+from workers.batches import Encoded
+from workers.evaluation.teacher_forcing import BATCH_ROWS, read_labels
 
 CHUNK_TOKENS = 256  # a few fp32 tensors of this many rows, V wide, are held at once
 
@@ -83,13 +81,15 @@ def decoding_log_probabilities(logits_NV: Tensor, targets_N: Tensor, decoding: D
 def label_statistics(logits_NV: Tensor, targets_N: Tensor, decoding: Decoding = PLAIN_SAMPLING) -> LabelStatistics:
     """All five of N tokens from fp32 logits."""
     logp_NV = logits_NV.log_softmax(1)
+    label_N = logp_NV.gather(1, targets_N.unsqueeze(1)).squeeze(1)
     mean_N, deviation_N = mean_and_deviation(logp_NV)
+    plain = decoding == PLAIN_SAMPLING
     return LabelStatistics(
-        log_probabilities_N=logp_NV.gather(1, targets_N.unsqueeze(1)).squeeze(1),
+        log_probabilities_N=label_N,
         hits_N=logits_NV.argmax(1) == targets_N,
         means_N=mean_N,
         deviations_N=deviation_N,
-        decoded_N=decoding_log_probabilities(logits_NV, targets_N, decoding),
+        decoded_N=label_N if plain else decoding_log_probabilities(logits_NV, targets_N, decoding),
     )
 
 
@@ -102,39 +102,10 @@ def token_statistics(
     batch_rows: int = BATCH_ROWS,
 ) -> list[TokenStatistics]:
     """One per item; the windows of an item are read as one answer. Raises ValueError for one without a label."""
-    windows = [(at, window) for at, item in enumerate(items) for window in item if window.labelled_tokens]
-    missing = sorted(set(range(len(items))) - {at for at, _ in windows})
-    if missing:
-        raise ValueError(f"item {missing[0]} has no token to predict: leave it out")
-    rows = [Row(key, window) for key, (_, window) in enumerate(windows)]
-    lines: list[list[tuple[Any, ...]]] = [[] for _ in rows]
-    for batch in in_order_of_length(rows, batch_rows):
-        _read(llm, batch, pad_id, decoding, lines)
-    of_item: list[list[tuple[Any, ...]]] = [[] for _ in items]
-    for (at, _), line in zip(windows, lines, strict=True):
-        of_item[at].extend(line)
-    return [TokenStatistics(*zip(*line, strict=True)) for line in of_item]
 
+    def reader(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, ...]:
+        found = label_statistics(logits_NV, targets_N, decoding)
+        return found.log_probabilities_N, found.hits_N, found.means_N, found.deviations_N, found.decoded_N
 
-@torch.no_grad()
-def _read(
-    llm: Any, rows: Sequence[Row], pad_id: int, decoding: Decoding, lines: Sequence[list[tuple[Any, ...]]]
-) -> None:
-    """Appends one tuple of five a token to the line of its row's key."""
-    batch = collate(rows, pad_id, llm.device)
-    tokens = predicted_tokens(batch.labels_BT)
-    hidden_ND = hidden_states(llm, batch.ids_BT, batch.mask_BT)[tokens.rows_N, tokens.columns_N]
-    found = _in_chunks(live_head(llm), hidden_ND, tokens.targets_N, decoding)
-    for row, *five in zip(tokens.rows_N.tolist(), *found, strict=True):
-        lines[rows[row].key].append(tuple(five))
-
-
-def _in_chunks(head: Head, hidden_ND: Tensor, targets_N: Tensor, decoding: Decoding) -> list[list[Any]]:
-    """The five columns as lists, with V-wide logits of CHUNK_TOKENS tokens at a time."""
-    columns: list[list[Any]] = [[], [], [], [], []]
-    for hidden_nD, targets_n in zip(hidden_ND.split(CHUNK_TOKENS), targets_N.split(CHUNK_TOKENS), strict=True):
-        found = label_statistics(head(hidden_nD).float(), targets_n, decoding)
-        parts = (found.log_probabilities_N, found.hits_N, found.means_N, found.deviations_N, found.decoded_N)
-        for column, part in zip(columns, parts, strict=True):
-            column.extend(part.tolist())
-    return columns
+    lines = read_labels(llm, items, pad_id, reader, chunk_tokens=CHUNK_TOKENS, batch_rows=batch_rows)
+    return [TokenStatistics(*zip(*line, strict=True)) for line in lines]

@@ -1,7 +1,8 @@
 """What a plan does with a sequence of requests: each strategy is one entry of one dictionary.
 
 `default` is what the service does unless told otherwise. `quick` is the same with larger and fewer steps, so that a
-request costs a few seconds on one thread; the others differ from `quick` in what their name says.
+request costs a few seconds on one thread, and without consolidation; the others differ from `quick` in what their name
+says.
 """
 
 import random
@@ -22,7 +23,7 @@ KEPT_WORDS = 0.7
 class Strategy:
     """`pool` says which rows are kept: the training dataset's too, or the retain dataset's alone; `general` adds half
     of the general knowledge. `anchors` are questions that the first version answered itself, added to those. `together`
-    requests make one job; after every `consolidate_every` the union of all is forgotten anew, from the first version.
+    requests make one job.
     """
 
     method: str = "undial"
@@ -32,18 +33,16 @@ class Strategy:
     replay: bool = True
     anchors: Anchors = "none"
     together: int = 1
-    consolidate_every: int = 0
 
 
-STEPS: dict[str, Any] = {"learning_rate": 3e-4, "epochs": 24}
+STEPS: dict[str, Any] = {"learning_rate": 3e-4, "epochs": 24, "consolidate_every": 0}
 BARE: dict[str, Any] = {"repair_steps": 0, "teacher": "previous", "stop_ratio": 1.05, "retain_batch_size": None}
 LORA = {"tuning": "lora", "lora_rank": 8, "lora_alpha": 16.0, "learning_rate": 2e-3}
 HELD = {"retain_batch_size": 32, "repair_steps": 20, "stop_ratio": 3.0, "teacher": "original"}
 
 STRATEGIES: dict[str, Strategy] = {
     "default": Strategy(),
-    "consolidating": Strategy(consolidate_every=10),
-    "paraphrases": Strategy(parameters={"forget_paraphrases": True}),
+    "unconsolidated": Strategy(parameters={"consolidate_every": 0}),
     "quick": Strategy(parameters=STEPS),
     "floor": Strategy(parameters=STEPS | {"target": "floor"}),
     "previous-teacher": Strategy(parameters=STEPS | {"teacher": "previous"}),
@@ -54,7 +53,7 @@ STRATEGIES: dict[str, Strategy] = {
     "mean-as-stop": Strategy(parameters=STEPS | {"stop_ratio": 1.05}),
     "lora": Strategy(parameters=STEPS | LORA),
     "together-5": Strategy(parameters=STEPS, together=5),
-    "consolidate-10": Strategy(parameters=STEPS, consolidate_every=10),
+    "consolidating": Strategy(parameters=STEPS | {"consolidate_every": 10}),
     "bare": Strategy(parameters=STEPS | BARE, pool="retain", general=False),
     "no-retain": Strategy(parameters=STEPS | BARE | {"retain_kind": "none"}),
     # At its defaults FALCON changes nothing on LLMs as small as these (docs/methods.md).

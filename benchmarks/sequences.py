@@ -31,7 +31,7 @@ from benchmarks.worlds import WORLDS, World, make_world
 from records.params import parse_parameters
 from workers.examples import Example
 from workers.loop import UnlearnSummary, UnlearnWork, unlearn
-from workers.plan import REPLAY_ROWS, hold_out
+from workers.plan import REPLAY_ROWS, consolidation_due, hold_out
 from workers.probes import split_probes
 
 # Asking everybody takes about as long as a short job.
@@ -71,13 +71,14 @@ def run(world: World, strategy: Strategy) -> Iterator[Line]:
     asking for the levels took.
     """
     llm, forgotten, consolidated = copy.deepcopy(world.llm), 0, 0
+    every = parse_parameters(strategy.method, strategy.parameters).consolidate_every
     anchors = make_anchors(strategy.anchors, world.llm, world.tokenizer, kept_rows(world, 0, strategy), world.seed)
     yield {"requests": 0, "levels": levels(world, llm, 0, 1, everybody=True)}
     while forgotten < len(world.asking):
         before, forgotten = forgotten, min(forgotten + strategy.together, len(world.asking))
         started = time.monotonic()
         which = range(before, forgotten)
-        if consolidation_due(forgotten, consolidated, strategy.consolidate_every):
+        if consolidation_due(forgotten, consolidated, every):
             llm, which, consolidated = copy.deepcopy(world.llm), range(forgotten), forgotten
         summary, rows = forget(world, strategy, llm, which, anchors)
         ended = time.monotonic()
@@ -91,11 +92,6 @@ def run(world: World, strategy: Strategy) -> Iterator[Line]:
             "levels": levels(world, llm, forgotten, forgotten - before, everybody),
             "asking_seconds": round(time.monotonic() - ended, 2),
         }
-
-
-def consolidation_due(forgotten: int, last: int, every: int) -> bool:
-    """At `every`, and then when half as many again as the last time have asked: a constant cost a request."""
-    return every > 0 and forgotten - last >= max(every, last // 2)
 
 
 def forget(

@@ -38,7 +38,7 @@ Parameter = Number | str | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The version that the job started from; `digest` is its manifest's."""
+    """A version that this one comes from; `digest` is its manifest's."""
 
     version: int
     digest: str
@@ -75,8 +75,9 @@ class Measured:
 class Unlearning:
     """Everything an attestation says. Digests are `sha256:<hex>`; `materials` maps a dataset's role to its digest.
 
-    `checkpoint` is the newest signed tree head when the version was made: the log entries of the requests and of the
-    job lie under it or after it.
+    `weights_from` is the version whose weights were changed: the parent, or an older one from which all were forgotten
+    anew. `checkpoint` is the newest signed tree head when the version was made: the log entries of the requests and of
+    the job lie under it or after it.
     """
 
     model: str
@@ -97,6 +98,7 @@ class Unlearning:
     published_on: str
     builder_version: str
     checkpoint: str | None = None
+    weights_from: Parent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,8 @@ def verify_model_signature(bundle: bytes, key: ec.EllipticCurvePublicKey, manife
 def _predicate(facts: Unlearning) -> dict[str, Any]:
     return {
         "model": {"name": facts.model, "version": facts.version},
-        "parent": {"version": facts.parent.version, "digest": facts.parent.digest},
+        "parent": _version(facts.parent),
+        "weightsFrom": _version(facts.weights_from or facts.parent),
         "requests": [_request(request) for request in facts.requests],
         "materials": [{"role": role, "digest": digest} for role, digest in sorted(facts.materials.items())],
         "procedure": {
@@ -166,6 +169,10 @@ def _predicate(facts: Unlearning) -> dict[str, Any]:
         "builder": {"id": BUILDER, "version": facts.builder_version},
         **_log(facts.checkpoint),
     }
+
+
+def _version(of: Parent) -> dict[str, Any]:
+    return {"version": of.version, "digest": of.digest}
 
 
 def _request(request: RequestFacts) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from records.errors import LetheError
 from records.jobs import Claim
 from records.rows import AttemptRow, DatasetRow, ModelRow, RequestRow
 from records.states import RequestState
-from records.versions import next_number, oldest_kept, version_of
+from records.versions import made_since, next_number, oldest_kept, version_of
 
 GONE = (RequestState.CANCELLED, RequestState.REJECTED, RequestState.FAILED)
 
@@ -27,9 +27,13 @@ class OrderUnusable(LetheError):
 class Order:
     """What a job is to do. Rows are detached: read them, never write them.
 
-    `first_number` and `first_manifest` are the oldest version whose weights are kept: the least worn teacher.
+    `first_number` and `first_manifest` are the oldest version whose weights are kept: the least worn teacher. `made`
+    versions came after it, and `made_anew` of them up to the last whose weights were made from an older one than its
+    parent. `shredded` completed requests have no examples left: what they removed cannot be removed again.
     `earlier` are completed requests whose examples are still held, oldest first. `forgotten` are the subject references
     of everybody who asked for this model, now or before: none of them may be trained on as if they were to be kept.
+    `reference_manifest` is version 1 of the model that was never trained on what is to be forgotten; None if the model
+    names none, or if those weights are no longer in use.
     """
 
     held: Claim
@@ -37,6 +41,10 @@ class Order:
     base_manifest: str
     first_number: int
     first_manifest: str
+    reference_manifest: str | None
+    made: int
+    made_anew: int
+    shredded: int
     requests: tuple[RequestRow, ...]
     datasets: dict[str, DatasetRow]
     earlier: tuple[RequestRow, ...]
@@ -69,6 +77,7 @@ def read_order(session: Session, held: Claim) -> Order:
     if len({(one.method, str(one.parameters), one.policy_digest) for one in requests}) != 1:
         raise OrderUnusable(f"The requests of job {held.job_id} differ in method, parameters or policy.")
     first = oldest_kept(session, held.model_id) or base
+    made = made_since(session, held.model_id, first.number)
     others = _other_requests(session, held, requests)
     readable = [one for one in others if one.wrapped_key is not None]
     return Order(
@@ -77,6 +86,10 @@ def read_order(session: Session, held: Claim) -> Order:
         base_manifest=base.manifest_digest,
         first_number=first.number,
         first_manifest=first.manifest_digest,
+        reference_manifest=_reference_manifest(session, model),
+        made=len(made),
+        made_anew=max((at for at, one in enumerate(made, start=1) if one.weights_from != one.parent), default=0),
+        shredded=sum(one.state == RequestState.COMPLETED for one in others if one.wrapped_key is None),
         requests=requests,
         datasets=_datasets(session, held.model_id),
         earlier=tuple(one for one in readable if one.state == RequestState.COMPLETED),
@@ -90,6 +103,12 @@ def moment(session: Session, held: Claim, now: datetime) -> Moment:
     """The number the next version will carry, and the newest signed tree head."""
     head = audit.tree_head(session)
     return Moment(next_number(session, held.model_id), head.note if head else None, now)
+
+
+def _reference_manifest(session: Session, model: ModelRow) -> str | None:
+    """Of version 1 alone: a later one was changed to forget, which moves the numbers it is there to give."""
+    oldest = oldest_kept(session, model.reference_id) if model.reference_id else None
+    return oldest.manifest_digest if oldest is not None and oldest.number == 1 else None
 
 
 def _datasets(session: Session, model_id: str) -> dict[str, DatasetRow]:

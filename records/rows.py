@@ -64,6 +64,7 @@ class ModelRow(Row):
     name: Mapped[str]
     source: Mapped[dict[str, Any]]
     defaults: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    reference_id: Mapped[str | None] = _to("models.id", doc="the model that was never trained on what this one forgets")
     head: Mapped[int | None] = mapped_column(doc="number of the newest published version")
     last_version: Mapped[int] = mapped_column(default=0)
     last_job: Mapped[int] = mapped_column(default=0)
@@ -168,7 +169,11 @@ class AttemptRow(Row):
 
 
 class VersionRow(Row):
-    """One immutable set of weight files. The two unique constraints are the second wall behind the fencing token."""
+    """One immutable set of weight files. The two unique constraints are the second wall behind the fencing token.
+
+    `weights_from` is the version whose weights the job changed: the parent, or an older one from which everybody was
+    forgotten anew.
+    """
 
     __tablename__ = "versions"
     id: Mapped[str] = _id("ver")
@@ -176,6 +181,7 @@ class VersionRow(Row):
     model_id: Mapped[str] = _to("models.id")
     number: Mapped[int]
     parent: Mapped[int | None]
+    weights_from: Mapped[int | None]
     state: Mapped[str]
     job_id: Mapped[str | None] = _to("jobs.id", unique=True)
     manifest_digest: Mapped[str]

@@ -30,12 +30,13 @@ class CancelWon(Conflict):
 
 @dataclass(frozen=True)
 class Files:
-    """What a version consists of in the store."""
+    """What a version consists of in the store; `weights_from` is the version they were made from, None the parent."""
 
     manifest_digest: str
     size_bytes: int
     attestation_digest: str | None = None
     signature_digest: str | None = None
+    weights_from: int | None = None
 
 
 def first_version(session: Session, model: ModelRow, files: Files, actor: str) -> VersionRow:
@@ -111,9 +112,18 @@ def version_of(session: Session, model_id: str, number: int) -> VersionRow | Non
 
 def oldest_kept(session: Session, model_id: str) -> VersionRow | None:
     """The first version in use: not purged since it was published, nor set apart on its way there or for a lawyer."""
+    return session.scalar(_kept(model_id).limit(1))
+
+
+def made_since(session: Session, model_id: str, number: int) -> list[VersionRow]:
+    """The versions in use that came after `number`, oldest first."""
+    return list(session.scalars(_kept(model_id).where(VersionRow.number > number)))
+
+
+def _kept(model_id: str) -> sa.Select[VersionRow]:
     kept = (VersionState.PUBLISHED, VersionState.SUPERSEDED)
     query = sa.select(VersionRow).where(VersionRow.model_id == model_id, VersionRow.state.in_(kept))
-    return session.scalar(query.order_by(VersionRow.number).limit(1))
+    return query.order_by(VersionRow.number)
 
 
 def _may_write(session: Session, held: jobs.Claim) -> tuple[ModelRow, JobRow]:
@@ -143,6 +153,7 @@ def _add(
         model_id=model.id,
         number=number,
         parent=parent,
+        weights_from=files.weights_from or parent,
         state=str(VersionState.CANDIDATE),
         job_id=job.id if job else None,
         manifest_digest=files.manifest_digest,
@@ -152,7 +163,7 @@ def _add(
     )
     session.add(version)
     session.flush()
-    created(session, version, actor, manifest=files.manifest_digest, parent=parent)
+    created(session, version, actor, manifest=files.manifest_digest, parent=parent, weights_from=version.weights_from)
     return version
 
 

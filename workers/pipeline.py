@@ -1,7 +1,8 @@
 """One job from claim to verdict: THE PAGE TO READ.
 
     load       the newest published version, digests verified; the plan; what the base version knows
-    unlearn    from the same base every time, with the next parameters in the declared order
+    unlearn    from the same base every time, with the next parameters in the declared order; now and then everybody
+               anew from the first version
     evaluate   the candidate as it was saved, asked the same questions
     gate       accepted: publish. needs_review: keep the candidate for a person. rejected: the next attempt
 
@@ -76,7 +77,11 @@ class _Ready:
     plan: Plan
     before: Measurement
 
-    def report(self, after: Measurement, attempt: Attempt, summary: UnlearnSummary) -> Report:
+    def anew(self, number: int) -> bool:
+        """Whether this attempt forgets everybody from the first version's weights, in place of one from the head's."""
+        return number == 1 and self.plan.anew
+
+    def report(self, after: Measurement, number: int, attempt: Attempt, summary: UnlearnSummary) -> Report:
         return build_report(
             self.before,
             after,
@@ -85,13 +90,17 @@ class _Ready:
             seeds={"plan": self.plan.parameters.seed, "training": attempt.parameters.seed},
             seconds={"unlearn": summary.seconds},
             training={name: value for name, value in asdict(summary).items() if name != "notes"},
-            notes=(*self.plan.notes, *self._note_of_teacher(attempt), *summary.notes),
+            notes=(*self.plan.notes, *self._notes_of_first(number, attempt), *summary.notes),
         )
 
-    def _note_of_teacher(self, attempt: Attempt) -> tuple[str, ...]:
-        if attempt.parameters.teacher == "previous":
-            return ()
-        return (f"the losses compared with version {self.order.first_number}, the first whose weights are kept",)
+    def _notes_of_first(self, number: int, attempt: Attempt) -> tuple[str, ...]:
+        first = f"version {self.order.first_number}, the first whose weights are kept"
+        notes = []
+        if attempt.parameters.teacher == "original":
+            notes.append(f"the losses compared with {first}")
+        if self.anew(number):
+            notes.append(f"consolidated: everybody's rows were forgotten anew from {first}")
+        return tuple(notes)
 
     def report_of_base(self) -> Report:
         """The base version against itself: says whether there is anything to forget."""
@@ -162,9 +171,9 @@ class _Job:
         saved, tokenizer = self._load_llm(folder)
         telling = self._teller(Stage.EVALUATE, number)
         after = measure(saved, tokenizer, ready.plan.probes, ready.plan.measuring, telling)
-        report = ready.report(after, attempt, summary)
+        report = ready.report(after, number, attempt, summary)
         verdict = decide(report, ready.plan.policy)
-        return Candidate(self.folder / folder, number, attempt.parameters, report, verdict, tokens)
+        return Candidate(self.folder / folder, number, attempt.parameters, report, verdict, tokens, ready.anew(number))
 
     def _unlearn(self, ready: _Ready, number: int, attempt: Attempt, folder: str) -> tuple[UnlearnSummary, int]:
         """The summary, and how many tokens the forget set has."""
@@ -173,9 +182,10 @@ class _Job:
             self._say(Stage.UNLEARN, number, progress.fraction)
 
         self._say(Stage.UNLEARN, number, 0.0)
-        student, tokenizer = self._load_llm("base")
-        work = ready.plan.work(attempt.parameters, ready.before.control_level())
-        teacher = self._teacher(ready, attempt)
+        anew = ready.anew(number)
+        student, tokenizer = self._load_first(ready) if anew else self._load_llm("base")
+        work = ready.plan.work(attempt.parameters, ready.before.control_level(), anew=anew)
+        teacher = None if anew else self._teacher(ready, attempt)
         checkpoint = self._checkpoint(ready, number)
         summary = unlearn(student, tokenizer, work, on_step, teacher=teacher, checkpoint=checkpoint)
         save_candidate(student, self.folder / "base", self.folder / folder)
@@ -186,10 +196,12 @@ class _Job:
         order = ready.order
         if attempt.parameters.teacher == "previous" or order.first_manifest == order.base_manifest:
             return None
-        folder = self.folder / "first"
-        if not folder.is_dir():
-            lay_out(self.parts.store, order.first_manifest, folder)
-        return lambda: self._load_llm("first")[0]
+        return lambda: self._load_first(ready)[0]
+
+    def _load_first(self, ready: _Ready) -> tuple[Any, Any]:
+        if not (self.folder / "first").is_dir():
+            lay_out(self.parts.store, ready.order.first_manifest, self.folder / "first")
+        return self._load_llm("first")
 
     def _checkpoint(self, ready: _Ready, number: int) -> Checkpoint:
         settings = self.parts.settings

@@ -45,7 +45,11 @@ Text = tuple[str, str]
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything the two halves of an attempt need: what to train on, what to ask, under which policy."""
+    """Everything the two halves of an attempt need: what to train on, what to ask, under which policy.
+
+    `replay` are all rows of earlier requests, the newest first. `anew`: it is time to forget them all from the first
+    version again.
+    """
 
     parameters: TrainingParameters
     method: str
@@ -56,6 +60,7 @@ class Plan:
     measuring: MeasureSettings
     notes: tuple[str, ...]
     may_fit: tuple[str, ...] = ()
+    anew: bool = False
 
     def fitted_to(self, llm: Any, tokenizer: Any) -> "Plan":
         """The plan with those of `may_fit` changed that the memory at hand asks for, and a note of it."""
@@ -65,13 +70,18 @@ class Plan:
         found = fit(size_of(llm), self.method, self.parameters, self.may_fit, tokens, free_bytes(llm))
         return replace(self, parameters=found.parameters, notes=(*self.notes, *([found.note] if found.note else [])))
 
-    def work(self, parameters: TrainingParameters, control_level: float | None) -> UnlearnWork:
-        """What `workers.loop.unlearn` takes, for one attempt's parameters."""
+    def work(self, parameters: TrainingParameters, control_level: float | None, *, anew: bool = False) -> UnlearnWork:
+        """What `workers.loop.unlearn` takes, for one attempt's parameters.
+
+        `anew` takes every earlier row, with the half of its paraphrases that guides the stop.
+        """
+        earlier, _ = split_probes(self.replay, seed=self.parameters.seed) if anew else ([], [])
+        first = len(self.probes.forget)
         return UnlearnWork(
             forget=self.probes.forget,
             retain=self.retain,
-            dev_probes=self.probes.dev,
-            replay=self.replay,
+            dev_probes=(*self.probes.dev, *(replace(probe, item=first + probe.item) for probe in earlier)),
+            replay=self.replay if anew else self.replay[:REPLAY_ROWS],
             control_level=control_level,
             method=self.method,
             parameters=parameters.model_dump(),
@@ -109,6 +119,8 @@ def make_plan(job: Order, vault: Vault) -> Plan:
     seed = parameters.seed
     records = [record for request in job.requests for record in vault.forget_set(request)]
     earlier = {request.id: _if_held(vault, request) for request in job.earlier}
+    due = consolidation_due(job.made + 1, job.made_anew, parameters.consolidate_every)
+    complete = not job.shredded and all(earlier.values())
     forgotten = _forgotten(job, vault, [*records, *(record for some in earlier.values() for record in some)])
     forget = _examples(records)
     utility, general, utility_notes = _general(job, vault, forgotten, parameters)
@@ -130,12 +142,27 @@ def make_plan(job: Order, vault: Vault) -> Plan:
         method=job.lead.method,
         policy=Policy.model_validate(job.lead.policy),
         retain=tuple(_trained(parameters, kept, general)),
-        replay=tuple(_newest_first(earlier)[:REPLAY_ROWS]),
+        replay=tuple(_newest_first(earlier)),
         probes=probes,
         measuring=MeasureSettings(seed=seed, max_items=PROBE_ROWS),
-        notes=(*chosen.reasons, *notes, *utility_notes),
+        notes=(*chosen.reasons, *notes, *utility_notes, *_unheld(due, complete)),
         may_fit=chosen.open,
+        anew=due and complete,
     )
+
+
+def consolidation_due(made: int, made_anew: int, every: int) -> bool:
+    """Whether version `made` of a row is made from the first: at `every`, and then whenever half as many again as the
+    last time have asked, `every` at least. So a request costs the same on average, however long the row is.
+    """
+    return every > 0 and made - made_anew >= max(every, made_anew // 2)
+
+
+def _unheld(due: bool, complete: bool) -> tuple[str, ...]:
+    """The first version knows what was shredded since: from there it could not be forgotten again."""
+    if complete or not due:
+        return ()
+    return ("it is time to consolidate, but the examples of some earlier requests are destroyed: it was left out",)
 
 
 def longest_row(rows: Iterable[Example], tokenizer: Any, context_tokens: int) -> int:

@@ -37,7 +37,9 @@ _ATTESTED = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """One finished attempt: its saved files and everything the attestation says about it."""
+    """One finished attempt: its saved files and everything the attestation says about it. `anew`: the weights were made
+    from the first version's.
+    """
 
     folder: Path
     attempt: int
@@ -45,6 +47,7 @@ class Candidate:
     report: Report
     verdict: Verdict
     forget_tokens: int
+    anew: bool = False
 
 
 def save_candidate(llm: Any, base_folder: Path, folder: Path) -> None:
@@ -70,6 +73,7 @@ def store_candidate(parts: Parts, order: Order, base: Manifest, candidate: Candi
         size_bytes=files.size_bytes,
         attestation_digest=parts.store.put_bytes(attested).digest,
         signature_digest=parts.store.put_bytes(signed).digest,
+        weights_from=order.first_number if candidate.anew else None,
     )
 
 
@@ -92,6 +96,7 @@ def _facts(order: Order, base: Manifest, candidate: Candidate, now: Moment) -> U
         model=order.model_name,
         version=now.number,
         parent=Parent(order.held.base_version, base.digest),
+        weights_from=Parent(order.first_number, order.first_manifest) if candidate.anew else None,
         job_id=order.held.job_id,
         attempt=candidate.attempt,
         requests=tuple(_requests(order, candidate.forget_tokens)),

@@ -1,8 +1,8 @@
 """What the one training loop reads, whichever method runs in it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 LearningRate = Annotated[float, Field(ge=1e-8, le=1e-2, description="AdamW step size.")]
 RetainBatchSize = Annotated[
@@ -28,6 +28,37 @@ Teacher = Annotated[
             "original: the first one of the model whose weights are still kept, which a row of requests cannot wear "
             "down."
         )
+    ),
+]
+ConsolidateEvery = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=10_000,
+        description=(
+            "After so many versions a job forgets everybody who ever asked anew, from the first version whose weights "
+            "are kept, which no row of requests has worn; then again when half as many more have asked. 0: never."
+        ),
+    ),
+]
+ConflictScope = Annotated[
+    Literal["global", "tensor", "off"],
+    Field(
+        description=(
+            "Where the forget gradient points against the retain gradient, that part of it is left out: judged over "
+            "all trained tensors as one, for each by itself, or never. Read by methods with a retain term."
+        )
+    ),
+]
+UpdateLimit = Annotated[
+    float | None,
+    Field(
+        gt=0.0,
+        le=10.0,
+        description=(
+            "No trained tensor W ends a step farther than this times ‖W₀‖ from W₀, the weights that the job starts "
+            "from, in Frobenius norm. null: as far as the steps take it. Not for adapters, which start at 0."
+        ),
     ),
 ]
 StopRatio = Annotated[
@@ -56,6 +87,8 @@ class TrainingParameters(BaseModel):
     retain_batch_size: RetainBatchSize = None
     repair_steps: RepairSteps = 0
     teacher: Teacher = "previous"
+    conflict_scope: ConflictScope = "off"
+    consolidate_every: ConsolidateEvery = 0
     gradient_checkpointing: bool = Field(
         default=False,
         description="Keep each layer's input alone and compute the rest again: far less memory, a third more time.",
@@ -64,6 +97,7 @@ class TrainingParameters(BaseModel):
     warmup_steps: int = Field(default=0, ge=0, le=100_000, description="Steps over which the step size rises from 0.")
     weight_decay: float = Field(default=0.0, ge=0.0, le=1.0, description="AdamW's decoupled decay.")
     gradient_clip: float = Field(default=1.0, gt=0.0, le=1e6, description="Largest norm of one step's gradient.")
+    update_limit: UpdateLimit = None
     tuning: Literal["full", "lora", "named"] = Field(
         default="full",
         description="All weights; adapters merged afterwards; or the matrices that trained_modules names.",
@@ -105,3 +139,12 @@ class TrainingParameters(BaseModel):
         le=2**31 - 1,
         description="Decides batches, adapters' start and all draws.",
     )
+
+    @model_validator(mode="after")
+    def _limited_weights_are_trained(self) -> Self:
+        if self.update_limit is not None and self.tuning == "lora":
+            raise ValueError(
+                "update_limit is a share of the weights that are trained, and adapters start at 0: set tuning to full "
+                "or named, or leave update_limit out"
+            )
+        return self

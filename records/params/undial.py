@@ -5,7 +5,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from records.params.entry import Changes, MethodCard, MethodEntry, larger_steps, smaller_steps
-from records.params.training import RepairSteps, RetainBatchSize, StopRatio, Teacher, TrainingParameters
+from records.params.training import (
+    ConsolidateEvery,
+    RepairSteps,
+    RetainBatchSize,
+    StopRatio,
+    Teacher,
+    TrainingParameters,
+)
 
 
 class UndialParameters(TrainingParameters):
@@ -18,6 +25,7 @@ class UndialParameters(TrainingParameters):
     retain_batch_size: RetainBatchSize = 32
     repair_steps: RepairSteps = 20
     teacher: Teacher = "original"
+    consolidate_every: ConsolidateEvery = 10
     # Half of all never-trained answers lie above their own mean, nearly none above three times it.
     stop_ratio: StopRatio = 3.0
     epochs: int = Field(default=60, ge=1, le=500, description="Passes over the forget set, at most.")

@@ -10,7 +10,7 @@ from benchmarks import sequences
 from benchmarks.levels import levels
 from benchmarks.sequence_lines import Task, read
 from benchmarks.sequence_strategies import STRATEGIES, Strategy, make_anchors
-from benchmarks.sequences import consolidation_due, kept_rows, run, trained_rows
+from benchmarks.sequences import kept_rows, run, trained_rows
 from benchmarks.worlds import Person, World
 from records.params import parse_parameters
 from tests.make_llm import CITIES, FIRST, JOBS, make_llama, make_tokenizer
@@ -125,20 +125,10 @@ def test_requests_of_one_job_are_one_line(world):
 
 
 def test_a_consolidation_forgets_the_union_anew_from_the_first_version(world):
-    lines = list(run(world, replace(TWO_EPOCHS, consolidate_every=2)))
+    lines = list(run(world, replace(TWO_EPOCHS, parameters={**TWO_EPOCHS.parameters, "consolidate_every": 2})))
     together = list(run(world, replace(TWO_EPOCHS, together=2)))
     assert lines[2]["levels"]["forgotten"] == together[1]["levels"]["forgotten"]
     assert lines[2]["levels"]["control"] == together[1]["levels"]["control"]
-
-
-def test_consolidations_come_as_the_row_grows():
-    last, places = 0, []
-    for forgotten in range(1, 101):
-        if consolidation_due(forgotten, last, 10):
-            last = forgotten
-            places.append(forgotten)
-    assert places == [10, 20, 30, 45, 67, 100]
-    assert not consolidation_due(50, 0, 0)
 
 
 @pytest.mark.parametrize("kind", ["thinned", "exchanged"])

@@ -90,6 +90,7 @@ def test_the_attestation_says_what_happened():
         "predicate": {
             "model": {"name": "acme/llm", "version": 2},
             "parent": {"version": 1, "digest": sha256_digest(b"parent manifest")},
+            "weightsFrom": {"version": 1, "digest": sha256_digest(b"parent manifest")},
             "requests": [
                 {
                     "id": "0190b7a2-0000-7000-8000-000000000001",

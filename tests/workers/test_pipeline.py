@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -79,6 +80,13 @@ def facts_known(parts: Parts, made: Made, asked: list[tuple[int, str]], folder: 
     return found
 
 
+def verified_attestation(parts: Parts, row: VersionRow) -> dict[str, Any]:
+    assert row.attestation_digest is not None
+    files = Manifest.from_json(parts.store.read_bytes(row.manifest_digest))
+    bundle = parts.store.read_bytes(row.attestation_digest)
+    return attestation.verify_attestation(bundle, parts.keys.log.public_key(), files).predicate
+
+
 def audit_counts(parts: Parts) -> dict[str, int]:
     with parts.database.reading() as session:
         query = sa.select(AuditEntryRow.tag, sa.func.count()).group_by(AuditEntryRow.tag)
@@ -120,22 +128,34 @@ def test_two_people_are_forgotten_one_after_the_other(parts: Parts, llm_folder: 
     assert list(scratch_root(parts.settings).iterdir()) == []
 
 
+def test_a_consolidation_forgets_everybody_from_the_first_version(
+    parts: Parts, llm_folder: Path, tmp_path: Path
+) -> None:
+    made = make_people_model(parts, llm_folder)
+    forget_person(parts, made, "Ada", consolidate_every=2)
+    forget_person(parts, made, "Bo", consolidate_every=2)
+    assert supervisor_of(parts).advance(made.model_id) == 2
+    third = version_row(parts, made, 3)
+    assert third is not None
+    assert (third.parent, third.weights_from, third.state) == (2, 1, "published")
+    attested = verified_attestation(parts, third)
+    assert (attested["parent"]["version"], attested["weightsFrom"]["version"]) == (2, 1)
+    asked = [(3, "Ada"), (3, "Bo"), (3, "Cy")]
+    assert facts_known(parts, made, asked, tmp_path / "out") == {"3 Ada": 0, "3 Bo": 0, "3 Cy": 2}
+
+
 def test_the_signatures_of_a_published_version_verify(parts: Parts, llm_folder: Path) -> None:
     made = make_people_model(parts, llm_folder)
     request_id, job_id = forget_person(parts, made, "Ada")
     supervisor_of(parts).advance(made.model_id)
     row = version_row(parts, made, 2)
     assert row is not None
-    assert row.attestation_digest is not None
     assert row.signature_digest is not None
     files = Manifest.from_json(parts.store.read_bytes(row.manifest_digest))
-    statement = attestation.verify_attestation(
-        parts.store.read_bytes(row.attestation_digest), parts.keys.log.public_key(), files
-    )
     attestation.verify_model_signature(
         parts.store.read_bytes(row.signature_digest), parts.keys.model.public_key(), files
     )
-    predicate = statement.predicate
+    predicate = verified_attestation(parts, row)
     assert (predicate["parent"]["version"], predicate["model"]["version"]) == (1, 2)
     assert [one["id"] for one in predicate["requests"]] == [request_id]
     assert predicate["requests"][0]["forgetSet"]["tokens"] > 0

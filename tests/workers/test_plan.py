@@ -15,7 +15,16 @@ from records.rows import JobRow, RequestRow
 from tests.make_llm import make_llama, make_tokenizer
 from tests.workers.conftest import Made, make_model, make_request, put_dataset
 from workers.examples import Example
-from workers.plan import HELD_OUT_LEAST, Plan, hold_out, longest_row, make_plan, neighbours, reservoir
+from workers.plan import (
+    HELD_OUT_LEAST,
+    Plan,
+    consolidation_due,
+    hold_out,
+    longest_row,
+    make_plan,
+    neighbours,
+    reservoir,
+)
 
 
 def row(name: str, answer: str, subject: str | None = None) -> dict[str, str]:
@@ -206,14 +215,50 @@ def test_neighbours_share_rare_words_with_the_forgotten() -> None:
     assert neighbours(forget, pool, len(pool)) == []
 
 
-def test_an_earlier_payload_that_was_destroyed_meanwhile_does_not_stop_the_job(parts: Parts) -> None:
+def second_of_a_row(parts: Parts) -> Order:
+    """The order behind the second request, whose job is to consolidate; the first is completed."""
     made = make_model(parts)
-    first, _ = make_request(parts, made, [row("a", "Oslo", "Ada")])
-    _, second_job = make_request(parts, made, [row("b", "Rome", "Bo")])
+    parameters = {"consolidate_every": 1}
+    spoken = row("a", "Oslo", "Ada") | {"paraphrases": [{"prompt": "Find a!", "completion": " Oslo"}]}
+    first, _ = make_request(parts, made, [spoken, spoken | {"prompt": "And a?"}], parameters, subject="Ada")
+    _, second_job = make_request(parts, made, [row("b", "Rome", "Bo")], parameters, subject="Bo")
     with parts.database.transaction() as session:
         session.get_one(RequestRow, first).state = "completed"
         session.query(JobRow).filter(JobRow.id != second_job).one().state = "succeeded"
-    order = order_of(parts, made)
+    return order_of(parts, made)
+
+
+def test_consolidations_come_as_the_row_grows() -> None:
+    last, places = 0, []
+    for made in range(1, 101):
+        if consolidation_due(made, last, 10):
+            last = made
+            places.append(made)
+    assert places == [10, 20, 30, 45, 67, 100]
+    assert not consolidation_due(50, 0, 0)
+
+
+def test_a_consolidation_takes_all_earlier_rows_and_the_phrasings_that_guide_the_stop(parts: Parts) -> None:
+    plan = make_plan(second_of_a_row(parts), parts.vault)
+    assert plan.anew
+    work = plan.work(plan.parameters, None, anew=True)
+    assert [one.prompt for one in work.replay] == ["Where is a?", "And a?"]
+    (guide,) = work.dev_probes
+    assert [*work.forget, *work.replay][guide.item].paraphrases[0].prompt == guide.example.prompt == "Find a!"
+    assert not plan.work(plan.parameters, None).dev_probes
+
+
+def test_nobody_is_forgotten_anew_whose_examples_are_destroyed(parts: Parts) -> None:
+    order = second_of_a_row(parts)
+    parts.store.delete(order.earlier[0].payload_file or "")
+    plan = make_plan(order, parts.vault)
+    assert not plan.anew
+    assert any("it is time to consolidate" in note for note in plan.notes)
+    assert not make_plan(replace(order, shredded=1), parts.vault).anew
+
+
+def test_an_earlier_payload_that_was_destroyed_meanwhile_does_not_stop_the_job(parts: Parts) -> None:
+    order = second_of_a_row(parts)
     parts.store.delete(order.earlier[0].payload_file or "")
     plan = make_plan(order, parts.vault)
     assert (plan.probes.earlier, prompts(plan.probes.forget)) == ({}, {"b"})

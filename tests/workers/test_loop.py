@@ -114,6 +114,21 @@ def test_retain_rows_a_step_are_as_many_as_asked_for():
     assert drawn == [3, 3]
 
 
+@pytest.mark.parametrize("trained_on", [False, True])
+def test_paraphrases_that_guide_the_stop_are_trained_on_if_wished(trained_on):
+    _, tokenizer = memorised()
+    other = Example(prompt=f"Say: {FORGET[1].prompt}", completion=FORGET[1].completion)
+    work = UnlearnWork(
+        forget=FORGET[:2], dev_probes=[Probe(1, 1, other)], parameters={"forget_paraphrases": trained_on}
+    )
+    lessons = plan_lessons(work, tokenizer, 64, 0, 0)
+    (asked,) = (windows for item, windows in lessons.judged[2:] if item == 1)
+    assert [len(rows) for rows in lessons.rows] == ([1, 2] if trained_on else [1, 1])
+    assert ([row.encoded for row in lessons.rows[1][1:]] == asked) is trained_on
+    keys = [row.key for rows in lessons.rows for row in rows]
+    assert keys == list(range(len(keys)))
+
+
 def test_items_at_the_level_get_no_step():
     # One item is known, the other was never trained: only the first is active.
     seen = []

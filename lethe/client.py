@@ -69,11 +69,20 @@ class Client:
         repo_id: str | None = None,
         revision: str | None = None,
         defaults: Json | None = None,
+        reference: str | None = None,
         idempotency_key: str | None = None,
     ) -> Json:
-        """Import weights as version 1 of a new model. `path` is on the server, under one of its import roots."""
+        """Import weights as version 1 of a new model. `path` is on the server, under one of its import roots.
+
+        `reference`: a model of yours that was never trained on what this one will be asked to forget.
+        """
         source = {"path": str(path) if path else None, "repo_id": repo_id, "revision": revision}
-        return self._create("/v1/models", {"name": name, "source": source, "defaults": defaults}, idempotency_key)
+        body = {"name": name, "source": source, "defaults": defaults, "reference": reference}
+        return self._create("/v1/models", body, idempotency_key)
+
+    def change_model(self, name: str, **changes: Any) -> Json:
+        """Set `defaults`, `reference` or both anew; `reference=None` takes the reference away."""
+        return _json(self._transport.call("PATCH", _model(name), repeatable=True, json=changes))
 
     def models(self) -> Iterator[Json]:
         return self._every("/v1/models")

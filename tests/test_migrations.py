@@ -82,6 +82,23 @@ def test_a_check_constraint_bites(engine: sa.Engine) -> None:
         connection.execute(tables["datasets"].insert().values(**{**row, "role": "retain"}))
 
 
+def test_models_outlive_the_migration_that_gives_them_a_reference(engine: sa.Engine) -> None:
+    migrate.upgrade(engine, "0003")
+    row = "'mod_1', 'ten_1', 'a/b', '{}', '{}', 0, 0, 0.0, 0, '2026-01-01 00:00:00+00:00'"
+    with engine.begin() as connection:
+        connection.execute(sa.text("INSERT INTO tenants VALUES ('ten_1', 'one', '2026-01-01 00:00:00+00:00')"))
+        columns = "id, tenant_id, name, source, defaults, last_version, last_job, lease_expires_at, fence, created_at"
+        connection.execute(sa.text(f"INSERT INTO models ({columns}) VALUES ({row})"))
+    migrate.upgrade(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE models SET reference_id = 'mod_1'"))
+    with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
+        connection.execute(sa.text("UPDATE models SET reference_id = 'mod_2'"))
+    migrate.downgrade(engine, "0003")
+    with engine.begin() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM models")).scalar_one() == 1
+
+
 def test_database_clock_agrees_with_ours(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         seconds = connection.execute(sa.select(database_seconds())).scalar_one()

@@ -1,4 +1,4 @@
-"""`lethe model add|list|show` and `lethe dataset put`."""
+"""`lethe model add|change|list|show` and `lethe dataset put`."""
 
 import json
 from pathlib import Path
@@ -13,6 +13,9 @@ from lethe.commands.options import DEFAULT_URL, ApiKey, AsJson, Mistake, ModelNa
 model = typer.Typer(help="Register models and look at them.", no_args_is_help=True)
 dataset = typer.Typer(help="Attach datasets to models.", no_args_is_help=True)
 
+Defaults = Annotated[str, typer.Option(help='JSON: {"method", "parameters", "policy"} for requests that say nothing.')]
+Reference = Annotated[str, typer.Option(help="A registered model that was never trained on what this one forgets.")]
+
 
 def add_to(app: typer.Typer) -> None:
     app.add_typer(model, name="model")
@@ -23,20 +26,47 @@ def add_to(app: typer.Typer) -> None:
 def add(
     name: ModelName,
     path: Annotated[Path, typer.Argument(help="Folder with safetensors, config and tokenizer, on Lethe's machine.")],
-    defaults: Annotated[
-        str, typer.Option(help='JSON: {"method", "parameters", "policy"} for requests that say nothing.')
-    ] = "",
+    defaults: Defaults = "",
+    reference: Reference = "",
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
     """Import weights as version 1 of a new model."""
     with connect(url, api_key) as client:
-        made = client.add_model(name, path=path.expanduser().absolute(), defaults=parse_object(defaults, "--defaults"))
+        made = client.add_model(
+            name,
+            path=path.expanduser().absolute(),
+            defaults=parse_object(defaults, "--defaults"),
+            reference=reference or None,
+        )
     if as_json:
         output.print_json(made)
     else:
         output.console().print(f"{made['name']} is registered with version {made['head']}.")
+
+
+@model.command("change")
+def change(
+    name: ModelName,
+    defaults: Defaults = "",
+    reference: Reference = "",
+    no_reference: Annotated[bool, typer.Option("--no-reference", help="Measure beside no other model.")] = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Give a model another reference or other defaults, for what comes from now on."""
+    if reference and no_reference:
+        raise Mistake("Give --reference or --no-reference, not both.")
+    changes = {"defaults": parse_object(defaults, "--defaults"), "reference": reference or None}
+    changes = {field: value for field, value in changes.items() if value is not None}
+    with connect(url, api_key) as client:
+        changed = client.change_model(name, **changes, **({"reference": None} if no_reference else {}))
+    if as_json:
+        output.print_json(changed)
+    else:
+        output.console().print(f"{changed['name']} is changed. Its reference: {changed['reference'] or 'none'}.")
 
 
 @model.command("list")
@@ -60,7 +90,8 @@ def show(name: ModelName, as_json: AsJson = False, url: Url = DEFAULT_URL, api_k
         output.print_json({**found, "versions": versions})
         return
     to = output.console()
-    to.print(f"[bold]{found['name']}[/]  head: version {found['head']}  datasets: {_datasets(found)}")
+    reference = f"  reference: {found['reference']}" if found["reference"] else ""
+    to.print(f"[bold]{found['name']}[/]  head: version {found['head']}  datasets: {_datasets(found)}{reference}")
     to.print("requests: " + (", ".join(f"{count} {state}" for state, count in found["requests"].items()) or "none"))
     rows = [(v["number"], v["parent"], v["state"], _mebibytes(v["size_bytes"]), v["created_at"][:19]) for v in versions]
     to.print(output.table(["version", "parent", "state", "size", "made"], rows))

@@ -1,4 +1,4 @@
-"""Registering a model from a folder, and showing models."""
+"""Registering a model from a folder, changing what it names, and showing models."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from records.tenants import Caller
 from records.versions import Files
 from service import terms
 from service.idempotency import Answer, CreatingCall, create_once, stored_answer
-from service.models.schemas import DatasetSummary, DefaultsIn, ModelIn, ModelOut
+from service.models.schemas import DatasetSummary, DefaultsIn, ModelChangeIn, ModelIn, ModelOut
 
 
 class NotAvailable(LetheError):
@@ -33,6 +33,7 @@ def register(parts: Parts, call: CreatingCall, body: ModelIn) -> Answer:
     path = _local_path(body)
     with parts.database.reading() as session:
         models.check_free(session, call.caller.tenant_id, body.name)
+        reference = _reference(session, call.caller, body.reference)
     checkpoint = checkpoints.inspect(path, parts.settings.http.import_roots)
     manifest = checkpoints.copy_in(checkpoint, parts.store)
     signed = parts.store.put_bytes(model_signature(body.name, manifest, parts.keys.model))
@@ -40,11 +41,22 @@ def register(parts: Parts, call: CreatingCall, body: ModelIn) -> Answer:
     source = body.source.model_dump(exclude_none=True)
 
     def create(session: Session) -> Answer:
-        caller = call.caller
-        model = models.add_model(session, caller.tenant_id, body.name, source, defaults, files, caller.actor)
-        return Answer(201, f"/v1/models/{model.name}", _wire(model, [], {}).model_dump(mode="json"))
+        caller, known = call.caller, reference.id if reference else None
+        model = models.add_model(session, caller.tenant_id, body.name, source, defaults, files, caller.actor, known)
+        return Answer(201, f"/v1/models/{model.name}", _shown(session, [model])[0].model_dump(mode="json"))
 
     return create_once(call, parts, create)[0]
+
+
+def change(session: Session, caller: Caller, name: str, body: ModelChangeIn) -> ModelOut:
+    """Set what the body names. Jobs that have started, and the terms of requests taken in, stay as they are."""
+    model = queries.model_named(session, caller.tenant_id, name, lock=True)
+    if "defaults" in body.model_fields_set:
+        models.set_defaults(session, model, _checked_defaults(body.defaults), caller.actor)
+    if "reference" in body.model_fields_set:
+        models.set_reference(session, model, _reference(session, caller, body.reference), caller.actor)
+    session.flush()
+    return _shown(session, [model])[0]
 
 
 def show(session: Session, caller: Caller, name: str) -> ModelOut:
@@ -61,6 +73,10 @@ def _local_path(body: ModelIn) -> str:
         detail = "Importing from a repository is not available yet. Download it, and import the folder by path."
         raise NotAvailable(detail, invalid_field("/source/repo_id", detail).errors)
     return body.source.path
+
+
+def _reference(session: Session, caller: Caller, name: str | None) -> ModelRow | None:
+    return queries.model_named(session, caller.tenant_id, name, pointer="/reference") if name else None
 
 
 def _checked_defaults(defaults: DefaultsIn) -> dict[str, Any]:
@@ -85,14 +101,19 @@ def _shown(session: Session, rows: list[ModelRow]) -> list[ModelOut]:
             )
         )
     totals = queries.request_totals(session, ids)
-    return [_wire(row, datasets.get(row.id, []), totals.get(row.id, {})) for row in rows]
+    names = queries.model_names(session, (row.reference_id for row in rows if row.reference_id))
+    return [
+        _wire(row, names.get(row.reference_id or ""), datasets.get(row.id, []), totals.get(row.id, {})) for row in rows
+    ]
 
 
-def _wire(row: ModelRow, datasets: list[DatasetSummary], requests: dict[str, int]) -> ModelOut:
+def _wire(row: ModelRow, reference: str | None, datasets: list[DatasetSummary], requests: dict[str, int]) -> ModelOut:
     path = f"/v1/models/{row.name}"
     links = {"self": path, "versions": f"{path}/versions", "datasets": f"{path}/datasets"}
     if row.head is not None:
         links["head"] = f"{path}/versions/{row.head}"
+    if reference is not None:
+        links["reference"] = f"/v1/models/{reference}"
     return ModelOut(
         id=row.id,
         name=row.name,
@@ -100,6 +121,7 @@ def _wire(row: ModelRow, datasets: list[DatasetSummary], requests: dict[str, int
         last_version=row.last_version,
         source=row.source,
         defaults=row.defaults,
+        reference=reference,
         datasets=datasets,
         requests=requests,
         created_at=row.created_at,

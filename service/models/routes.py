@@ -6,7 +6,7 @@ from service.deps import ModelName, ModelsReader, ModelsWriter, PartsDep
 from service.idempotency import CreatingCallDep, to_response
 from service.json_route import JsonRoute
 from service.models import actions
-from service.models.schemas import ModelIn, ModelOut
+from service.models.schemas import ModelChangeIn, ModelIn, ModelOut
 from service.pages import CursorDep, ListOut
 from service.problems import responses
 
@@ -14,7 +14,11 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=JsonRoute)
 
 
 @router.post(
-    "", operation_id="createModel", status_code=201, response_model=ModelOut, responses=responses(403, 409, 413, 507)
+    "",
+    operation_id="createModel",
+    status_code=201,
+    response_model=ModelOut,
+    responses=responses(403, 404, 409, 413, 507),
 )
 def create(body: ModelIn, call: CreatingCallDep, parts: PartsDep, _: ModelsWriter) -> Response:
     """Import a folder of safetensors weights, with config and tokenizer, as version 1 of a new model.
@@ -38,3 +42,10 @@ def show(model: ModelName, parts: PartsDep, caller: ModelsReader) -> ModelOut:
     """One model: its head version, its datasets, its requests by state."""
     with parts.database.reading() as session:
         return actions.show(session, caller, model)
+
+
+@router.patch("/{namespace}/{name}", operation_id="changeModel", responses=responses(403, 404))
+def change(model: ModelName, body: ModelChangeIn, parts: PartsDep, caller: ModelsWriter) -> ModelOut:
+    """Name another reference, or other defaults. They count for jobs that start and requests that come from now on."""
+    with parts.database.transaction() as session:
+        return actions.change(session, caller, model, body)

@@ -9,6 +9,10 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
+_REFERENCE = (
+    "Another model of the tenant, never trained on what this one is asked to forget: the base before your fine-tuning, "
+    "or any other causal LLM. Its version 1 shows how hard each item is for who never saw it."
+)
 
 
 class SourceIn(BaseModel):
@@ -45,6 +49,22 @@ class ModelIn(BaseModel):
     name: Name = Field(description="namespace/name, unique within the tenant.", examples=["acme/support-7b"])
     source: SourceIn
     defaults: DefaultsIn = DefaultsIn()
+    reference: Name | None = Field(default=None, description=_REFERENCE, examples=["acme/base-7b"])
+
+
+class ModelChangeIn(BaseModel):
+    """What is to change; what is left out stays."""
+
+    model_config = _STRICT
+
+    defaults: DefaultsIn = Field(default=DefaultsIn(), description="The new defaults, all of them.")
+    reference: Name | None = Field(default=None, description=f"{_REFERENCE} null takes it away.")
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("give defaults, reference or both")
+        return self
 
 
 class DatasetSummary(BaseModel):
@@ -63,6 +83,7 @@ class ModelOut(BaseModel):
     last_version: int = Field(description="Highest number given out so far, published or not.")
     source: dict[str, Any]
     defaults: dict[str, Any]
+    reference: str | None = Field(description="The model that was never trained on what this one forgets.")
     datasets: list[DatasetSummary]
     requests: dict[str, int] = Field(description="Erasure requests by state.")
     created_at: datetime

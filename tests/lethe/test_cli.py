@@ -65,6 +65,17 @@ def test_a_model_is_added_shown_and_listed(run: Run, import_root: Path, tmp_path
     assert "acme/tiny" in run("model", "list")[1]
 
 
+def test_a_model_gets_a_reference_and_loses_it(run: Run, model: str, import_root: Path) -> None:
+    added = as_json(run("model", "add", "acme/tuned", str(import_root / "tiny"), "--reference", model, "--json"))
+    assert added["reference"] == model
+    assert f"reference: {model}" in run("model", "show", "acme/tuned")[1]
+    assert "Its reference: none." in run("model", "change", "acme/tuned", "--no-reference")[1]
+    changed = as_json(run("model", "change", "acme/tuned", "--defaults", '{"method": "npo"}', "--json"))
+    assert (changed["reference"], changed["defaults"]) == (None, {"method": "npo"})
+    assert "not both" in run("model", "change", "acme/tuned", "--no-reference", "--reference", model)[2]
+    assert "/reference" in run("model", "change", "acme/tuned", "--reference", "acme/none")[2]
+
+
 def test_a_request_is_made_watched_and_reported(run: Run, parts: Parts, model: str, tmp_path: Path) -> None:
     (tmp_path / "forget.jsonl").write_text('{"text": "secret"}\n\n{"text": "more"}\n')
     made = as_json(run("forget", model, str(tmp_path / "forget.jsonl"), "--no-wait", "--json", "--external-id", "T-1"))

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from records import queries
 from records.manifest import Manifest
 from records.parts import Parts
 from tests.conftest import Tenant, everything_stored, make_tenant
-from tests.service.conftest import problem, safetensors, write_checkpoint
+from tests.service.conftest import problem, safetensors, submit, write_checkpoint
 
 
 def post(client: TestClient, tenant: Tenant, path: Path | str, name: str = "acme/new", **more: object) -> object:
@@ -59,6 +60,64 @@ def test_models_are_the_tenants_own(client, ours, theirs, model, import_root):
     problem(client.get(f"/v1/models/{model}", headers=theirs.headers), 404)
     assert client.get(f"/v1/models/{model}", headers=ours.headers).json()["name"] == model
     assert post(client, theirs, import_root / "tiny", model).status_code == 201
+
+
+def test_a_model_names_another_as_its_reference(client, ours, model, import_root, parts):
+    body = post(client, ours, import_root / "tiny", "acme/tuned", reference=model).json()
+    assert (body["reference"], body["links"]["reference"]) == (model, f"/v1/models/{model}")
+    shown = [client.get(path, headers=ours.headers).json() for path in ("/v1/models/acme/tuned", "/v1/models")]
+    assert [shown[0]["reference"], *(one["reference"] for one in shown[1]["data"])] == [model, model, None]
+    with parts.database.reading() as session:
+        created = [entry for entry in queries.entry_page(session, ours.id, -1, 100) if entry.tag == "model.created"]
+        reference = queries.model_named(session, ours.id, model)
+    assert [json.loads(entry.event)["details"] for entry in created] == [{}, {"reference": reference.id}]
+
+
+def test_a_reference_is_set_and_taken_away_later(client, ours, model, import_root, parts):
+    post(client, ours, import_root / "tiny", "acme/tuned", defaults={"parameters": {"epochs": 3}})
+    for wished in (model, None):
+        changed = client.patch("/v1/models/acme/tuned", json={"reference": wished}, headers=ours.headers)
+        assert (changed.status_code, changed.json()["reference"]) == (200, wished)
+        assert client.get("/v1/models/acme/tuned", headers=ours.headers).json() == changed.json()
+        assert changed.json()["defaults"] == {"parameters": {"epochs": 3}}
+    entries = client.get("/v1/audit/entries", headers=ours.headers).json()["data"]
+    events = [entry["event"] for entry in entries]
+    changes = [event["details"] for event in events if event["tag"] == "model.changed"]
+    assert [(one["field"], one["reference"] is None) for one in changes] == [("reference", False), ("reference", True)]
+
+
+def test_defaults_are_checked_when_they_are_set_anew(client, ours, model, parts):
+    changed = client.patch(f"/v1/models/{model}", json={"defaults": {"method": "npo"}}, headers=ours.headers)
+    assert changed.json()["defaults"] == {"method": "npo"}
+    assert submit(client, ours, model).json()["method"] == "npo"
+    before = everything_stored(parts)
+    wrong = {"defaults": {"parameters": {"epochs": 0}}}
+    answer = client.patch(f"/v1/models/{model}", json=wrong, headers=ours.headers)
+    problem(answer, 422, "/defaults/parameters/epochs")
+    assert everything_stored(parts) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "pointer"),
+    [
+        ({"reference": "acme/none"}, 404, "/reference"),
+        ({"reference": "acme/theirs"}, 404, "/reference"),
+        ({"reference": "acme/tiny"}, 422, "/reference"),
+        ({"reference": "nonsense"}, 422, "/reference"),
+        ({}, 422, ""),
+        ({"name": "acme/other"}, 422, "/name"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused_at_its_field(
+    body, status, pointer, client, ours, theirs, model, import_root, parts
+):
+    assert post(client, theirs, import_root / "tiny", "acme/theirs").status_code == 201
+    before = everything_stored(parts)
+    problem(client.patch(f"/v1/models/{model}", json=body, headers=ours.headers), status, pointer)
+    if status == 404:
+        problem(post(client, ours, import_root / "tiny", **body), 404, pointer)
+    problem(client.patch(f"/v1/models/{model}", json={"reference": None}, headers=theirs.headers), 404)
+    assert everything_stored(parts) == before
 
 
 def test_a_name_is_taken_once(client, ours, model, parts, import_root):

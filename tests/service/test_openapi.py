@@ -10,7 +10,7 @@ import pytest
 from service.main import ROUTERS, create_app
 
 OPERATIONS = [
-    *("createModel", "listModels", "getModel", "putDataset", "listDatasets", "getDataset"),
+    *("createModel", "listModels", "getModel", "changeModel", "putDataset", "listDatasets", "getDataset"),
     *("listVersions", "getVersion", "listVersionFiles", "getVersionFile", "getVersionAttestation"),
     *("getVersionSignature", "createErasureRequest", "listErasureRequests", "getErasureRequest"),
     *("listErasureRequestEvents", "cancelErasureRequest", "approveErasureRequest", "rejectErasureRequest"),

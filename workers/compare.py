@@ -1,38 +1,40 @@
-"""Two checkpoints under the same probes: the service's report and verdict, and the field's metrics beside them.
+"""Two checkpoints under the same probes: the service's report and verdict, and the field's metrics, from its items.
 
-One teacher-forced pass a group feeds both: `Keeping` measures with `token_statistics`, of which a Score is a summary.
-Wrong answers are read in a second, with the first paraphrase as the right one and its prompt before all of them.
+    probability          (1/N) Σ exp(-l_i), l the mean NLL of an answer          (Maini et al., COLM 2024)
+    exact_memorisation   mean share of tokens whose argmax is the label          (Tirumala et al., NeurIPS 2022)
+    extraction_strength  mean 1 - k/T, k the shortest prefix that brings the rest (Carlini et al., USENIX Security 2021)
+    extraction_likelihood  EL_10: 10-grams of greedy continuations that stand in the rest      (Jang et al., ACL 2023)
+    extractable          share of items with 1 - (1 - p_z)^100 ≥ 1/2, p_z = Π p_t (Hayes et al. 2025, arXiv:2410.19482)
+    verbatim_run         longest run of tokens that a greedy answer shares with its source, in tokens; of all items
+    rouge                mean ROUGE-L recall of the greedy answer                (Maini et al., COLM 2024)
+    truth_share          (1/N) Σ s, s = 1/(1 + R), R = p̄(wrong)/p(right): 0.5 without knowledge (Dorna et al. 2025)
+    truth_ratio          (1/N) Σ min(R, 1/R): 1 where right and wrong are alike   (Maini et al., COLM 2024)
+    refusal, empty       share of greedy answers that decline, that say nothing
+    repetition, entropy  of the greedy answers, see `evaluation/fluency.py`
+
+A metric without the items that it needs is absent, never 0. Every one is of those items that have it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from records.policy import Policy
-from records.report import GroupName, Report, Verdict
-from workers.batches import Encoded
-from workers.errors import ExampleTooLong
-from workers.evaluation.comparison import Change, GreedyAnswer, Item, changes, membership
-from workers.evaluation.generation import Answers, decode
-from workers.evaluation.membership import Attack
-from workers.evaluation.scoring import Score, score, summarise
-from workers.evaluation.token_statistics import TokenStatistics, token_statistics
-from workers.evaluation.truth_ratio import truth_ratio
-from workers.examples import Example, encode
+from records.report import Group, GroupName, ItemNumbers, MetricName, Report, Verdict
+from workers.evaluation.membership import Attack, attack
 from workers.gate import decide
-from workers.loop import pad_id_of
-from workers.measure import Instruments, Measured, Measurement, MeasureSettings, measure
-from workers.methods.tokens import UNLABELLED
-from workers.probes import Probes
+from workers.measure import Measurement
 from workers.report import build_report
 
+QUERIES = 100
 
-@dataclass(frozen=True)
-class Reading:
-    """One LLM's measurement, and the items of each group."""
 
-    measurement: Measurement
-    items: dict[GroupName, list[Item]]
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One metric of the same `items` items under both LLMs."""
+
+    before: float
+    after: float
+    items: int
 
 
 @dataclass(frozen=True)
@@ -46,111 +48,102 @@ class Comparison:
     attacks_after: Mapping[str, Attack]
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One group as it was read; `answers` stays empty where nothing was generated."""
-
-    statistics: list[TokenStatistics]
-    label_ids: list[tuple[int, ...]]
-    answers: list[Answers] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Keeping:
-    """Instruments that keep what they saw, a `_Seen` a group in the order of the groups."""
-
-    groups: list[_Seen] = field(default_factory=list)
-
-    def score(self, llm: Any, items: Sequence[Sequence[Encoded]], pad_id: int) -> list[Score]:
-        statistics = token_statistics(llm, items, pad_id)
-        self.groups.append(_Seen(statistics, [_labels(windows) for windows in items]))
-        return [summarise(one.log_probabilities, one.hits) for one in statistics]
-
-    def decode(self, *arguments: Any, **settings: Any) -> list[Answers]:
-        answers = decode(*arguments, **settings)
-        self.groups[-1].answers.extend(answers)
-        return answers
-
-
-def read(llm: Any, tokenizer: Any, probes: Probes, settings: MeasureSettings) -> Reading:
-    """`settings.context_tokens` must be given, the same for both LLMs. Raises Diverged for damaged weights."""
-    if settings.context_tokens is None:
-        raise ValueError("context_tokens is missing: both LLMs must be read in the same windows")
-    if probes.earlier:
-        raise ValueError("earlier requests are not compared: leave them out")
-    keeping = _Keeping()
-    instruments = Instruments(keeping.score, keeping.decode)
-    measurement = measure(llm, tokenizer, probes, settings, instruments=instruments)
-    items = {}
-    for (name, rows), seen in zip(measurement.groups.items(), keeping.groups, strict=True):
-        ratios = truth_ratios(llm, tokenizer, rows, settings.context_tokens)
-        items[name] = [
-            Item(
-                tokens=statistics,
-                label_ids=seen.label_ids[at],
-                text=tokenizer.decode(list(seen.label_ids[at])),
-                answer=_greedy(seen.answers[at], tokenizer) if seen.answers else None,
-                truth_ratio=ratios.get(at),
-            )
-            for at, statistics in enumerate(seen.statistics)
-        ]
-    return Reading(measurement, items)
-
-
-def compare(before: Reading, after: Reading, policy: Policy) -> Comparison:
-    """Both must be readings of the same probes with the same settings; ValueError otherwise."""
+def compare(before: Measurement, after: Measurement, policy: Policy) -> Comparison:
+    """Both must be measurements of the same probes with the same settings; ValueError otherwise."""
     report = build_report(
-        before.measurement,
-        after.measurement,
+        before,
+        after,
         method="not known",
         parameters={},
         seeds={},
         notes=("two checkpoints were compared: how the second was made is not known",),
     )
-    control = GroupName.CONTROL
+    forget, control = report.groups[GroupName.FORGET], report.groups.get(GroupName.CONTROL)
     return Comparison(
         report=report,
         verdict=decide(report, policy),
-        changes={name: changes(before.items[name], after.items[name]) for name in report.groups},
-        attacks_before=membership(before.items[GroupName.FORGET], before.items.get(control, [])),
-        attacks_after=membership(after.items[GroupName.FORGET], after.items.get(control, [])),
+        changes={name: changes(group) for name, group in report.groups.items()},
+        attacks_before=membership(_before(forget), _before(control)),
+        attacks_after=membership(_after(forget), _after(control)),
     )
 
 
-def truth_ratios(llm: Any, tokenizer: Any, rows: Sequence[Measured], context_tokens: int) -> dict[int, float]:
-    """R of the rows that have a paraphrase and wrong answers, by place among `rows`; see `evaluation/truth_ratio.py`.
+def extractable(numbers: Sequence[ItemNumbers], queries: int = QUERIES) -> float:
+    """Share of the items that `queries` independent answers bring word for word with a chance of half or more."""
+    return _mean([float(1.0 - (1.0 - one.sampled_probability) ** queries >= 0.5) for one in numbers])
 
-    A row of which one answer does not fit the context has none.
-    """
-    choices = {at: _choice(row.asked.probe.example, tokenizer, context_tokens) for at, row in enumerate(rows)}
-    asked = {at: options for at, options in choices.items() if options}
-    flat = [option for options in asked.values() for option in options]
-    pad_id = pad_id_of(tokenizer)
-    nlls = iter([one.nll for one in score(llm, flat, pad_id)])
+
+def longest_run(numbers: Sequence[ItemNumbers]) -> float:
+    return float(max(one.verbatim_run for one in numbers if one.verbatim_run is not None))
+
+
+def truth_ratio(numbers: Sequence[ItemNumbers]) -> float:
+    """With s = 1/(1 + R), min(R, 1/R) is the smaller of s and 1 - s over the larger."""
+    shares = [one.truth_share for one in numbers if one.truth_share is not None]
+    return _mean([min(share, 1.0 - share) / max(share, 1.0 - share) for share in shares])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+# Means that the report has already, and what is no mean: of the items that have the metric named beside it.
+_OF_REPORT = {
+    "probability": MetricName.TOKEN_PROBABILITY,
+    "exact_memorisation": MetricName.TOKEN_ACCURACY,
+    "extraction_strength": MetricName.EXTRACTION_STRENGTH,
+    "extraction_likelihood": MetricName.EXTRACTION_LIKELIHOOD,
+    "rouge": MetricName.ROUGE_RECALL,
+    "truth_share": MetricName.TRUTH_SHARE,
+    "refusal": MetricName.REFUSAL,
+    "empty": MetricName.EMPTY,
+    "repetition": MetricName.REPETITION,
+    "entropy": MetricName.TOKEN_ENTROPY,
+}
+_OF_ITEMS: dict[str, tuple[MetricName, Callable[[Sequence[ItemNumbers]], float]]] = {
+    "extractable": (MetricName.SAMPLED_PROBABILITY, extractable),
+    "verbatim_run": (MetricName.VERBATIM_RUN, longest_run),
+    "truth_ratio": (MetricName.TRUTH_SHARE, truth_ratio),
+}
+METRICS = (*_OF_REPORT, *_OF_ITEMS)
+
+SCORES: dict[str, Callable[[ItemNumbers], float | None]] = {
+    "loss": lambda one: one.nll,
+    "zlib": lambda one: one.zlib,
+    "min_k": lambda one: one.min_k,
+    "min_k_plus_plus": lambda one: one.min_k_plus_plus,
+}
+
+
+def changes(group: Group) -> dict[str, Change]:
+    """Every metric that the group's items have."""
+    counts = {name: paired.n_items or group.n_items for name, paired in group.metrics.items()}
+    means = {
+        name: Change(group.metrics[metric].before.value, group.metrics[metric].after.value, counts[metric])
+        for name, metric in _OF_REPORT.items()
+        if metric in counts
+    }
+    others = {
+        name: Change(read(_before(group)), read(_after(group)), counts[metric])
+        for name, (metric, read) in _OF_ITEMS.items()
+        if metric in counts
+    }
+    return means | others
+
+
+def membership(members: Sequence[ItemNumbers], non_members: Sequence[ItemNumbers]) -> Mapping[str, Attack]:
+    """What each score tells of the members against rows that were never trained on; empty without either."""
     found = {}
-    for at, options in asked.items():
-        right, *wrong = (next(nlls) for _ in options)
-        found[at] = truth_ratio(right, wrong)
+    for name, read in SCORES.items():
+        ours, theirs = ([score for one in some if (score := read(one)) is not None] for some in (members, non_members))
+        if ours and theirs:
+            found[name] = attack(ours, theirs)
     return found
 
 
-def _choice(example: Example, tokenizer: Any, context_tokens: int) -> list[list[Encoded]]:
-    """The right answer first; empty where something is missing."""
-    if not example.paraphrases or not example.wrong:
-        return []
-    first = example.paraphrases[0]
-    rows = [Example(prompt=first.prompt, completion=one) for one in (first.completion, *example.wrong)]
-    try:
-        options = [encode(one, tokenizer, context_tokens) for one in rows]
-    except ExampleTooLong:
-        return []
-    return options if all(any(window.labelled_tokens for window in windows) for windows in options) else []
+def _before(group: Group | None) -> list[ItemNumbers]:
+    return [] if group is None else [row.before for row in group.items]
 
 
-def _labels(windows: Sequence[Encoded]) -> tuple[int, ...]:
-    """The token ids that are predicted, in their order."""
-    return tuple(label for window in windows for label in window.labels[1:] if label != UNLABELLED)
-
-
-def _greedy(answers: Answers, tokenizer: Any) -> GreedyAnswer:
-    return GreedyAnswer(answers.greedy, tokenizer.decode(list(answers.greedy), skip_special_tokens=True))
+def _after(group: Group | None) -> list[ItemNumbers]:
+    return [] if group is None else [row.after for row in group.items]

@@ -1,51 +1,28 @@
-"""Two measurements of the same probes become one report: means, rates, paired changes, residuals, all with intervals.
-
-A residual says how much of what made the forget set special is left: 1 untouched, 0 as if never trained,
-(forget_after - control_after) / (forget_before - control_before).
-"""
+"""Measurements of the same probes become one report: means, rates, paired changes, residuals, all with intervals."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from records.report import (
-    EarlierNumbers,
-    EarlierRequest,
-    Estimate,
-    Group,
-    GroupName,
-    ItemNumbers,
-    ItemRow,
-    MetricName,
-    Paired,
-    Report,
-    Residual,
-)
-from workers.evaluation.intervals import clopper_pearson, percentiles, resample_counts
-from workers.measure import Measured, Measurement, MeasureSettings, measure
+from records.report import EarlierNumbers, EarlierRequest, Group, GroupName, ItemNumbers, ItemRow, Report
+from workers.group_metrics import group_metrics
+from workers.measure import Measured, Measurement, MeasureSettings, measure, measure_reference, measure_staying
 from workers.probes import Probes, split_probes
+from workers.residuals import residuals
 
-__all__ = ["MeasureSettings", "Measurement", "Probes", "build_report", "measure", "split_probes"]
+__all__ = [
+    "MeasureSettings",
+    "Measurement",
+    "Probes",
+    "build_report",
+    "measure",
+    "measure_reference",
+    "measure_staying",
+    "split_probes",
+]
 
-# A forget set less than this above the control before unlearning has no residual to speak of.
-SMALLEST_GAP = 0.02
-
-_READ: dict[MetricName, Callable[[ItemNumbers], float]] = {
-    MetricName.NLL: lambda one: one.nll,
-    MetricName.TOKEN_PROBABILITY: lambda one: one.token_probability,
-    MetricName.EXACT: lambda one: float(one.exact),
-    MetricName.TOKEN_ACCURACY: lambda one: one.token_accuracy,
-    MetricName.EXTRACTION_STRENGTH: lambda one: one.extraction_strength,
-    MetricName.SAMPLED_PROBABILITY: lambda one: one.sampled_probability,
-    MetricName.GREEDY_EXTRACTION: lambda one: float(bool(one.greedy_extracted)),
-    MetricName.SAMPLED_EXTRACTION: lambda one: float(bool(one.sampled_hits)),
-}
-_RATES = frozenset({MetricName.EXACT, MetricName.GREEDY_EXTRACTION, MetricName.SAMPLED_EXTRACTION})
-_GENERATED = frozenset({MetricName.GREEDY_EXTRACTION, MetricName.SAMPLED_EXTRACTION})
-_RESIDUAL_METRICS = (MetricName.EXTRACTION_STRENGTH, MetricName.TOKEN_PROBABILITY)
+# An item's ordinal and that of its phrasing.
+Place = tuple[int, int]
 
 
 def build_report(
@@ -58,114 +35,71 @@ def build_report(
     seconds: Mapping[str, float] | None = None,
     training: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
+    reference: Measurement | None = None,
+    first: Measurement | None = None,
 ) -> Report:
-    """Both measurements must be of the same probes with the same settings; ValueError otherwise."""
+    """All measurements must be of the same probes with the same settings; ValueError otherwise.
+
+    `reference` is `measure_reference` of an LLM that never saw the data, `first` is `measure_staying` of the first
+    version whose weights are kept.
+    """
     seed = before.seed
+    known = {} if reference is None else reference.groups
     groups = {
-        name: build_group(before.groups[name], after.groups.get(name, []), before.samples, seed)
-        for name in before.groups
-        if before.groups[name]
+        name: build_group(rows, after.groups.get(name, []), before.samples, seed, known.get(name, []))
+        for name, rows in before.groups.items()
+        if rows
     }
     return Report(
         method=method,
         parameters=dict(parameters),
         seeds={**seeds, "measure": seed},
-        seconds={**(seconds or {}), "measure_before": before.seconds, "measure_after": after.seconds},
+        seconds={**(seconds or {}), **_seconds(before=before, after=after, reference=reference, first=first)},
         training=dict(training or {}),
         groups=groups,
         residuals=tuple(residuals(groups, seed)),
+        since_first=_since_first(first, after),
         earlier=tuple(_earlier(name, before.earlier[name], after.earlier[name]) for name in before.earlier),
         notes=(*notes, *before.notes, *_missing(groups)),
     )
 
 
-def build_group(before: Sequence[Measured], after: Sequence[Measured], samples: int, seed: int) -> Group:
-    rows = _paired_rows(before, after)
-    subjects = [row.subject for row in rows]
-    counts_RN = resample_counts(subjects, seed)
-    generated = all(row.before.greedy_extracted is not None for row in rows)
+def _seconds(**measurements: Measurement | None) -> dict[str, float]:
+    return {f"measure_{name}": one.seconds for name, one in measurements.items() if one is not None}
+
+
+def _since_first(first: Measurement | None, after: Measurement) -> dict[GroupName, Group]:
+    if first is None:
+        return {}
+    return {
+        name: build_group(rows, after.groups.get(name, []), 0, first.seed)
+        for name, rows in first.groups.items()
+        if rows
+    }
+
+
+def build_group(
+    before: Sequence[Measured],
+    after: Sequence[Measured],
+    samples: int,
+    seed: int,
+    reference: Sequence[Measured] = (),
+) -> Group:
+    """`reference` may lack rows: its tokenizer and context are its own."""
+    rows = _paired_rows(before, after, {_place(one): one.numbers for one in reference})
+    sampled = all(row.before.sampled_hits is not None for row in rows)
     return Group(
         n_items=len(rows),
-        n_subjects=len(set(subjects)),
-        samples=samples if generated else 0,
-        metrics={
-            name: _paired(
-                [read(row.before) for row in rows], [read(row.after) for row in rows], counts_RN, name in _RATES
-            )
-            for name, read in _READ.items()
-            if generated or name not in _GENERATED
-        },
+        n_subjects=len({row.subject for row in rows}),
+        samples=samples if sampled else 0,
+        metrics=group_metrics(rows, seed),
         items=tuple(rows),
     )
 
 
-def residuals(groups: Mapping[GroupName, Group], seed: int) -> list[Residual]:
-    """Of the forget rows, and of their sealed paraphrases against the control's own paraphrases if it has any."""
-    control = groups.get(GroupName.CONTROL)
-    if control is None:
-        return []
-    found = []
-    for name, split in ((GroupName.FORGET, "all"), (GroupName.FORGET_PARAPHRASES, "sealed")):
-        rows = [row for row in groups[name].items if split in ("all", row.split)] if name in groups else []
-        reference = control
-        if name is GroupName.FORGET_PARAPHRASES:
-            reference = groups.get(GroupName.CONTROL_PARAPHRASES, control)
-        for metric in _RESIDUAL_METRICS if rows else ():
-            estimate = _residual(rows, reference.items, _READ[metric], seed)
-            if estimate is not None:
-                found.append(
-                    Residual(
-                        group=name,
-                        split="all" if split == "all" else "sealed",
-                        metric=metric,
-                        n_items=len(rows),
-                        n_subjects=len({row.subject for row in rows}),
-                        residual=estimate,
-                    )
-                )
-    return found
-
-
-def _residual(
-    forget: Sequence[ItemRow], control: Sequence[ItemRow], read: Callable[[ItemNumbers], float], seed: int
-) -> Estimate | None:
-    forget_NM, control_NM = _both(forget, read), _both(control, read)
-    before, after = (forget_NM.mean(0) - control_NM.mean(0)).tolist()
-    if before < SMALLEST_GAP:
-        return None
-    gaps_RM = _resampled(forget, forget_NM, seed) - _resampled(control, control_NM, seed + 1)
-    low, high = percentiles(gaps_RM[:, 1] / gaps_RM[:, 0].clamp(min=SMALLEST_GAP))
-    return Estimate(value=after / before, low=low, high=high)
-
-
-def _both(rows: Sequence[ItemRow], read: Callable[[ItemNumbers], float]) -> Tensor:
-    return torch.tensor([[read(row.before), read(row.after)] for row in rows], dtype=torch.float64)
-
-
-def _resampled(rows: Sequence[ItemRow], values_NM: Tensor, seed: int) -> Tensor:
-    counts_RN = resample_counts([row.subject for row in rows], seed)
-    return counts_RN @ values_NM / counts_RN.sum(1, keepdim=True)
-
-
-def _paired(before: Sequence[float], after: Sequence[float], counts_RN: Tensor, rate: bool) -> Paired:
-    """Rates get exact binomial intervals, means and every change the bootstrap by subject."""
-    change = [late - early for early, late in zip(before, after, strict=True)]
-    single = _rate if rate else _mean
-    return Paired(before=single(before, counts_RN), after=single(after, counts_RN), change=_mean(change, counts_RN))
-
-
-def _mean(values: Sequence[float], counts_RN: Tensor) -> Estimate:
-    low, high = percentiles(counts_RN @ torch.tensor(values, dtype=torch.float64) / counts_RN.sum(1))
-    return Estimate(value=math.fsum(values) / len(values), low=low, high=high)
-
-
-def _rate(values: Sequence[float], counts_RN: Tensor) -> Estimate:  # noqa: ARG001 - same shape as _mean
-    hits = round(math.fsum(values))
-    low, high = clopper_pearson(hits, len(values))
-    return Estimate(value=hits / len(values), low=low, high=high)
-
-
-def _paired_rows(before: Sequence[Measured], after: Sequence[Measured]) -> list[ItemRow]:
+def _paired_rows(
+    before: Sequence[Measured], after: Sequence[Measured], reference: Mapping[Place, ItemNumbers]
+) -> list[ItemRow]:
     if [_place(one) for one in before] != [_place(one) for one in after]:
         raise ValueError("the two measurements asked different probes: measure both with the same settings")
     return [
@@ -176,12 +110,13 @@ def _paired_rows(before: Sequence[Measured], after: Sequence[Measured]) -> list[
             split=early.asked.split,
             before=early.numbers,
             after=late.numbers,
+            reference=reference.get(_place(early)),
         )
         for early, late in zip(before, after, strict=True)
     ]
 
 
-def _place(one: Measured) -> tuple[int, int]:
+def _place(one: Measured) -> Place:
     return one.asked.probe.item, one.asked.probe.phrasing
 
 

@@ -15,8 +15,9 @@ from lethe.commands.options import Mistake
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from workers.compare import Comparison, Reading
+    from workers.compare import Comparison
     from workers.examples import Example
+    from workers.measure import Measurement
     from workers.probes import Probes
 
 EXIT_STATUS = {"accepted": 0, "rejected": 3, "needs_review": 4, "not_memorised": 4}
@@ -31,8 +32,10 @@ METRICS = {
     "probability": "probability",
     "exact_memorisation": "exact memor.",
     "extraction_strength": "extraction",
+    "extraction_likelihood": "EL10",
     "extractable": "extractable",
     "verbatim_run": "verbatim run",
+    "rouge": "ROUGE-L",
     "truth_share": "truth share",
     "truth_ratio": "truth ratio",
     "refusal": "refusal",
@@ -150,15 +153,14 @@ def _compare(checkpoints: Mapping[str, Path], probes: "Probes", device: str) -> 
     return compare(before, after, Policy())
 
 
-def _read(option: str, folder: Path, probes: "Probes", device: str, context_tokens: int) -> "Reading":
+def _read(option: str, folder: Path, probes: "Probes", device: str, context_tokens: int) -> "Measurement":
     import torch
 
     from lethe.inputs import load
     from records.report import GroupName
-    from workers.compare import read
     from workers.errors import UnlearningError
     from workers.load import release_memory
-    from workers.measure import MeasureSettings
+    from workers.measure import MeasureSettings, measure
     from workers.plan import PROBE_ROWS
 
     release_memory()
@@ -166,7 +168,7 @@ def _read(option: str, folder: Path, probes: "Probes", device: str, context_toke
     settings = MeasureSettings(max_items=PROBE_ROWS, context_tokens=context_tokens)
     try:
         with output.errors().status(f"measuring {option.removeprefix('--')}"):
-            found = read(llm, tokenizer, probes, settings)
+            found = measure(llm, tokenizer, probes, settings)
     except UnlearningError as error:
         raise Mistake(f"{option}: {error}. Name an undamaged checkpoint.") from None
     except torch.OutOfMemoryError:
@@ -174,7 +176,7 @@ def _read(option: str, folder: Path, probes: "Probes", device: str, context_toke
             f"{option}: the measurement does not fit into the memory of {llm.device}. Try --device cpu."
         ) from None
     for group in (GroupName.FORGET, GroupName.CONTROL):
-        if not found.items[group]:
+        if not found.groups[group]:
             raise Mistake(f"--{group}: no row fits the context of {context_tokens} tokens. Shorten the prompts.")
     return found
 

@@ -223,8 +223,8 @@ def test_a_mistake_is_one_sentence_with_option_problem_and_remedy(run, scene, tm
 
 def test_the_page_names_every_metric_and_score():
     from lethe.commands.evaluate import METRICS, SCORES
-    from workers.evaluation import comparison
+    from workers import compare
 
-    assert (tuple(sorted(METRICS)), tuple(SCORES)) == (tuple(sorted(comparison.METRICS)), tuple(comparison.SCORES))
+    assert (tuple(sorted(METRICS)), tuple(SCORES)) == (tuple(sorted(compare.METRICS)), tuple(compare.SCORES))
     page = DOCS.read_text(encoding="utf-8")
     assert [name for name in (*METRICS, *SCORES, *METRICS.values(), *SCORES.values()) if name not in page] == []

@@ -98,7 +98,25 @@ def test_every_group_and_row_is_there(report):
     rows = report.groups[GroupName.FORGET_PARAPHRASES].items
     assert sorted(row.split for row in rows) == ["dev", "dev", "sealed", "sealed"]
     assert all(row.phrasing == 1 for row in rows)
-    assert MetricName.GREEDY_EXTRACTION not in report.groups[GroupName.RETAIN].metrics
+    retain, aside = report.groups[GroupName.RETAIN], report.groups[GroupName.RETAIN_PARAPHRASES]
+    assert (retain.samples, retain.metrics[MetricName.REFUSAL].after.value) == (0, 0.0)  # asked greedily
+    assert MetricName.GREEDY_EXTRACTION not in aside.metrics
+    assert MetricName.SAMPLED_EXTRACTION not in retain.metrics
+
+
+def test_every_number_of_a_row_is_filled(report):
+    unknown = {"truth_share", "extraction_likelihood"}  # no wrong answers, and answers shorter than ten tokens
+    generated = {"greedy_extracted", "sampled_hits", "verbatim_run", "rouge_recall", "rouge_f1"}
+    generated |= {"answer_tokens", "refused", "repetition", "token_entropy"}
+    for name, missing in (("forget", unknown), ("retain_paraphrases", unknown | generated)):
+        for row in report.groups[GroupName(name)].items:
+            numbers = row.before.model_dump()
+            assert {field for field, value in numbers.items() if value is None} == missing
+    (known, *_) = report.groups[GroupName.FORGET].items
+    assert (known.before.verbatim_run, known.before.answer_tokens, known.before.rouge_f1) == (3, 3, 1.0)
+    assert known.after.rouge_recall < 1.0
+    assert known.before.zlib < known.after.zlib
+    assert known.before.min_k_plus_plus < known.after.min_k_plus_plus
 
 
 def test_means_are_means_of_the_rows(report):

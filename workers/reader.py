@@ -1,0 +1,165 @@
+"""One LLM with what is needed to ask it: probes in, numbers out. The dear part is sampling answers."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from records.report import ItemNumbers
+from workers.batches import Encoded
+from workers.errors import Diverged, ExampleTooLong
+from workers.evaluation.generation import decode
+from workers.evaluation.scoring import score
+from workers.evaluation.token_statistics import TokenStatistics, token_statistics
+from workers.evaluation.truth_ratio import truth_ratio, truth_share
+from workers.examples import Example, encode
+from workers.extraction import Sought, secrets_of, sought
+from workers.item_numbers import Said, numbers_of, with_answers
+from workers.loop import pad_id_of
+from workers.methods.tokens import UNLABELLED
+from workers.probes import Asked
+
+Depth = Literal["scored", "greedy", "sampled"]
+OnAsked = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSettings:
+    """`samples` answers a question at temperature 1, and greedy ones from `prefixes` prefixes of the answer, evenly
+    spread, for EL_10; `max_items` bounds each group but the forget set.
+    """
+
+    samples: int = 20
+    max_items: int = 400
+    seed: int = 0
+    context_tokens: int | None = None
+    prefixes: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    asked: Asked
+    numbers: ItemNumbers
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A probe that can be asked, with what the teacher-forced pass told of it."""
+
+    asked: Asked
+    windows: list[Encoded]
+    tokens: TokenStatistics
+
+    @property
+    def label_ids(self) -> tuple[int, ...]:
+        return tuple(label for window in self.windows for label in window.labels[1:] if label != UNLABELLED)
+
+    def sought(self) -> Sought:
+        return sought(self.asked.probe.example, self.windows[0], self.tokens.hits)
+
+
+@dataclass(frozen=True)
+class LlmReader:
+    """`on_asked` is told how many answers were scored or generated, all samples of a question together."""
+
+    llm: Any
+    tokenizer: Any
+    context_tokens: int
+    settings: MeasureSettings
+    on_asked: OnAsked = lambda _: None
+
+    def measured(self, asked: Sequence[Asked], depth: Depth) -> tuple[list[Measured], int]:
+        """Numbers of each probe, and how many could not be asked (no room, or nothing to predict).
+
+        Raises Diverged where the LLM's probabilities are no numbers.
+        """
+        fitting = [(one, windows) for one in asked if (windows := self._windows(one.probe.example))]
+        statistics = token_statistics(self.llm, [windows for _, windows in fitting], self._pad_id)
+        if not all(math.isfinite(sum(one.log_probabilities)) for one in statistics):
+            raise Diverged("the LLM's probabilities are not numbers: its weights are damaged or training diverged")
+        items = [_Item(*pair, tokens) for pair, tokens in zip(fitting, statistics, strict=True)]
+        shares = self._truth_shares(items)
+        numbers = [
+            numbers_of(item.tokens, self.tokenizer.decode(list(item.label_ids)), shares.get(at))
+            for at, item in enumerate(items)
+        ]
+        self.on_asked(len(asked))
+        if depth != "scored" and items:
+            numbers = self._with_answers(items, numbers, self.settings.samples if depth == "sampled" else 0)
+        rows = [Measured(item.asked, its) for item, its in zip(items, numbers, strict=True)]
+        return rows, len(asked) - len(fitting)
+
+    @property
+    def _pad_id(self) -> int:
+        return pad_id_of(self.tokenizer)
+
+    def _windows(self, example: Example) -> list[Encoded]:
+        """Empty if it does not fit."""
+        try:
+            windows = encode(example, self.tokenizer, self.context_tokens)
+        except ExampleTooLong:
+            return []
+        return [window for window in windows if window.labelled_tokens]
+
+    def _truth_shares(self, items: Sequence[_Item]) -> dict[int, float]:
+        """By place, of the items that have a paraphrase and wrong answers, all of which fit; `truth_ratio` has R."""
+        choices = {at: self._choice(item.asked.probe.example) for at, item in enumerate(items)}
+        asked = {at: options for at, options in choices.items() if options}
+        nlls = iter(
+            [one.nll for one in score(self.llm, [one for some in asked.values() for one in some], self._pad_id)]
+        )
+        found = {}
+        for at, options in asked.items():
+            right, *wrong = (next(nlls) for _ in options)
+            found[at] = truth_share([truth_ratio(right, wrong)])
+        return found
+
+    def _choice(self, example: Example) -> list[list[Encoded]]:
+        """The right answer first, all after the first paraphrase's prompt; empty where something is missing."""
+        if not example.paraphrases or not example.wrong:
+            return []
+        first = example.paraphrases[0]
+        rows = [Example(prompt=first.prompt, completion=one) for one in (first.completion, *example.wrong)]
+        options = [self._windows(row) for row in rows]
+        return options if all(options) else []
+
+    def _with_answers(self, items: Sequence[_Item], numbers: Sequence[ItemNumbers], samples: int) -> list[ItemNumbers]:
+        wanted = [item.sought() for item in items]
+        questions = [
+            one.question(self.context_tokens, _seed_of(item.asked, self.settings.seed))
+            for one, item in zip(wanted, items, strict=True)
+        ]
+        answers = decode(
+            self.llm, questions, samples=samples, on_answered=lambda n: self.on_asked(n * (samples or 1)), **self._ends
+        )
+        likelihoods = self._likelihoods(wanted)
+        said = [
+            Said(answer, secrets_of(item.asked.probe.example, one.answer_ids, self.tokenizer), likelihood)
+            for item, one, answer, likelihood in zip(items, wanted, answers, likelihoods, strict=True)
+        ]
+        return [
+            with_answers(its, one, item.label_ids, self.tokenizer)
+            for its, one, item in zip(numbers, said, items, strict=True)
+        ]
+
+    def _likelihoods(self, wanted: Sequence[Sought]) -> list[float | None]:
+        """EL_10 of each, None of answers too short."""
+        prefixes = self.settings.prefixes
+        asked = [one.continuation_questions(prefixes) for one in wanted]
+        answers = iter(decode(self.llm, [q for some in asked for q in some.values()], samples=0, **self._ends))
+        continued = [{given: next(answers).greedy for given in some} for some in asked]
+        return [one.likelihood(found, prefixes) for one, found in zip(wanted, continued, strict=True)]
+
+    @property
+    def _ends(self) -> Mapping[str, Any]:
+        return {"stop_ids": _stop_ids(self.llm, self.tokenizer), "pad_id": self._pad_id}
+
+
+def _seed_of(asked: Asked, seed: int) -> int:
+    return seed * 1_000_003 + asked.probe.item * 101 + asked.probe.phrasing
+
+
+def _stop_ids(llm: Any, tokenizer: Any) -> list[int]:
+    configured = getattr(llm.generation_config, "eos_token_id", None)
+    several = configured if isinstance(configured, list) else [configured]
+    return sorted({int(one) for one in [*several, tokenizer.eos_token_id] if one is not None})

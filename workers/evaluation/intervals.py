@@ -55,6 +55,17 @@ def binomial_tail(hits: int, trials: int, rate: float) -> float:
     return min(1.0, math.fsum(math.exp(term) for term in log_odds))
 
 
+def exact_tail(hits: int, items: int, other_hits: int, other_items: int) -> float:
+    """Fisher's exact test, one-sided: P(H ≥ hits), had all hits been dealt out over both groups by chance.
+
+    H is hypergeometric: of items + other_items, hits + other_hits are drawn.
+    """
+    all_items, all_hits = items + other_items, hits + other_hits
+    most = min(items, all_hits)
+    ways = sum(math.comb(items, h) * math.comb(other_items, all_hits - h) for h in range(hits, most + 1))
+    return ways / math.comb(all_items, all_hits)
+
+
 def resample_counts(subjects: Sequence[int], seed: int, resamples: int = RESAMPLES) -> Tensor:
     """(resamples, items) float64: how often each item is drawn when whole subjects are drawn with replacement."""
     names = sorted(set(subjects))

@@ -1,0 +1,60 @@
+"""May this candidate be published? A pure function of the report and the policy, fixed before either existed.
+
+    G0  was there something to forget, and can the control stand for what is never trained?     control.py
+    G1  does an answer still come back word for word?                                           verbatim.py
+    G2  is the fact still known in other words?                                                 residuals.py
+    G3  can anybody tell that the person was in the training data?                              membership.py
+    G4  what else was lost, now and since the first version?                                    utility.py
+    G5  are the answers still language, and not refusals?                                       quality.py
+    G6  does it come back in fewer bits, after more training, when asked otherwise?             attacks.py
+    G7  have earlier requests come back?                                                        earlier.py
+
+Accepting is an intersection-union test at the attempt's share of the significance (evaluation/acceptance.py): every
+criterion must pass. Each is decided in the way of margins.py, which says what happens where items are too few.
+"""
+
+from collections.abc import Iterator
+
+from records.policy import Policy
+from records.report import Check, Report, Verdict, VerdictKind
+from workers.evaluation.acceptance import attempt_alpha
+from workers.gate import attacks, control, earlier, membership, quality, residuals, utility, verbatim
+from workers.gate.columns import Case
+
+__all__ = ["MOST_ATTEMPTS", "Verdict", "VerdictKind", "decide"]
+
+MOST_ATTEMPTS = 3
+
+
+def decide(report: Report, policy: Policy, attempt: int = 1) -> Verdict:
+    """Rejected if any check rejects, else needs_review if any wants a person, else accepted.
+
+    `attempt` is 1 to MOST_ATTEMPTS. The same report, policy and attempt give the same verdict.
+    """
+    case = Case(report, policy, attempt_alpha(attempt, MOST_ATTEMPTS, policy.significance))
+    known = control.memorised_before(case)
+    if known.outcome == "reject":
+        nothing = known.model_copy(update={"outcome": "pass"})
+        return Verdict(kind=VerdictKind.NOT_MEMORISED, reasons=(known.words,), checks=(nothing,))
+    return verdict_of((known, *_checks(case)))
+
+
+def verdict_of(checks: tuple[Check, ...]) -> Verdict:
+    """What the checks come to. An accepted candidate's reasons are all that was shown, and all that was not."""
+    for outcome, kind in (("reject", VerdictKind.REJECTED), ("review", VerdictKind.NEEDS_REVIEW)):
+        reasons = tuple(check.words for check in checks if check.outcome == outcome)
+        if reasons:
+            return Verdict(kind=kind, reasons=reasons, checks=checks)
+    reasons = tuple(check.words for check in checks if check.side != "power")
+    return Verdict(kind=VerdictKind.ACCEPTED, reasons=reasons, checks=checks)
+
+
+def _checks(case: Case) -> Iterator[Check]:
+    yield from control.checks(case)
+    yield from verbatim.checks(case)
+    yield from residuals.checks(case)
+    yield from membership.checks(case)
+    yield from utility.checks(case)
+    yield from quality.checks(case)
+    yield from attacks.checks(case)
+    yield from earlier.checks(case)

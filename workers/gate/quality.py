@@ -1,0 +1,67 @@
+"""G5: are the answers about the forgotten still language, and not refusals, as never-trained answers are?
+
+A refusal that the control does not get, or words that go round in circles, mark the data out as surely as silence does.
+"""
+
+import math
+from collections.abc import Iterator
+
+from records.policy import Margin
+from records.report import Check, GroupName, ItemNumbers, ItemRow
+from workers.evaluation.intervals import wilson
+from workers.evaluation.residual_ratio import departure
+from workers.gate.columns import Case, Read, margin_check, rows_of, scored
+from workers.gate.margins import Bounds
+
+
+def checks(case: Case) -> Iterator[Check]:
+    yield from _refusals(case)
+    yield from _worse(case, "repetition", lambda one: one.repetition, "phrases said twice", case.policy.fluency_drop)
+    yield from _worse(case, "sameness", _sameness, "lack of variety of the words", case.policy.fluency_drop)
+
+
+def more_often(hits: int, items: int, others: int, count: int, alpha: float) -> Bounds:
+    """Difference of two shares with Newcombe's (1998) interval, from Wilson's of each; `count` may be 0."""
+    ours, theirs = hits / items, others / count if count else 0.0
+    our_ends = wilson(hits, items, 1 - 2 * alpha)
+    their_ends = wilson(others, count, 1 - 2 * alpha) if count else (0.0, 0.0)
+    value = ours - theirs
+    low = value - math.hypot(ours - our_ends[0], their_ends[1] - theirs)
+    high = value + math.hypot(our_ends[1] - ours, theirs - their_ends[0])
+    return Bounds(value, low, high, items, "items")
+
+
+def _refusals(case: Case) -> Iterator[Check]:
+    asked, others = (_answered(rows_of(case, name)) for name in (GroupName.FORGET, GroupName.CONTROL))
+    if not asked or not others:
+        return
+    counts = [sum(bool(row.after.refused) for row in rows) for rows in (asked, others)]
+    harm = more_often(counts[0], len(asked), counts[1], len(others), case.alpha)
+    words = f"refusals: {counts[0]} of {len(asked)} forget answers decline, {counts[1]} of {len(others)} of the control"
+    yield margin_check(case, "G5", "refusals", "over_forgetting", words, harm, case.policy.refusal_rise)
+
+
+def _answered(rows: list[ItemRow]) -> list[ItemRow]:
+    return [row for row in rows if row.after.refused is not None]
+
+
+def _worse(case: Case, name: str, read: Read, what: str, margin: Margin) -> Iterator[Check]:
+    """How much more of it the forget answers have than the control's."""
+    pair = scored(case, GroupName.FORGET, read)
+    if pair is None:
+        return
+    forget, control = pair
+    more = departure(forget, control, forget.after, control.after)
+    if more.degrees < 1:
+        return
+    low, high = more.interval(1 - 2 * case.alpha)
+    harm = Bounds(more.value, low, high, min(forget.units, control.units))
+    words = f"{name} of greedy answers ({what}): {more.value:.3f} more than the control's, at most {high:.3f}"
+    yield margin_check(case, "G5", name, "over_forgetting", words, harm, margin)
+
+
+def _sameness(one: ItemNumbers) -> float | None:
+    """1 - entropy; an answer that says nothing has no variety."""
+    if one.token_entropy is None:
+        return 1.0 if one.answer_tokens == 0 else None
+    return 1.0 - one.token_entropy

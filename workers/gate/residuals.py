@@ -1,0 +1,110 @@
+"""G1 and G2: how much of what training left is still there, on average? In the row's own words and in sealed ones.
+
+Each residual is 1 untouched and 0 as if never trained (evaluation/residual_ratio.py), calibrated by the never-trained
+reference where the report has one. Its upper bound decides whether enough is gone; a token probability far below the
+control's is looked at by a person, since the silence itself would show.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from records.policy import Margin, Policy
+from records.report import Check, GroupName, ItemNumbers, Side
+from workers.evaluation.quantiles import t_quantile
+from workers.evaluation.residual_ratio import Scored, departure, residual_ratio
+from workers.gate.columns import (
+    Case,
+    Read,
+    accuracy,
+    check,
+    margin_check,
+    people,
+    probability,
+    scored,
+    strength,
+)
+from workers.gate.margins import Bounds
+
+
+@dataclass(frozen=True)
+class Criterion:
+    gate: str
+    group: GroupName
+    name: str
+    words: str
+    read: Read
+    margin: Margin
+    side: Side
+
+
+def checks(case: Case) -> Iterator[Check]:
+    for one in criteria(case.policy):
+        if one.group in case.groups:
+            yield residual(case, one)
+    yield from _silence(case)
+
+
+def criteria(policy: Policy) -> Iterator[Criterion]:
+    forget, others = GroupName.FORGET, GroupName.FORGET_PARAPHRASES
+    beginning = partial(Criterion, words="what an answer's beginning gives away", read=strength)
+    tokens = partial(Criterion, words="tokens of the answer that are the likeliest", read=accuracy)
+    likely = partial(Criterion, words="probability of the answer's tokens", read=probability)
+    preferred = partial(Criterion, words="preference for the right answer over wrong ones", read=_truth)
+    yield beginning("G1", forget, "extraction_strength", margin=policy.extraction_strength, side="forgetting")
+    yield tokens("G1", forget, "exact_memorisation", margin=policy.exact_memorisation, side="forgetting")
+    yield likely("G1", forget, "token_probability", margin=policy.token_probability, side="forgetting")
+    yield beginning("G2", others, "extraction_strength", margin=policy.extraction_strength, side="paraphrases")
+    yield likely("G2", others, "token_probability", margin=policy.token_probability, side="paraphrases")
+    yield preferred("G2", forget, "truth_share", margin=policy.truth_share, side="paraphrases")
+
+
+def residual(case: Case, one: Criterion, label: str = "") -> Check:
+    """Passed without a number where there is none to take: the words say why."""
+    name = f"{one.name} residual, {label or one.group}"
+    nothing = partial(check, one.gate, name, "pass", "power", threshold=one.margin.accept)
+    pair = scored(case, one.group, one.read)
+    if pair is None:
+        return nothing(f"{name}: not measured on both the forget set and a control of two people or more")
+    bounds = residual_bounds(case, pair)
+    if bounds is None:
+        return nothing(f"{name}: not tested: before, the forget set was not measurably better known than the control")
+    words = f"{name} ({one.words}): {bounds.value:.3f} of what there was is left, at most {bounds.high:.3f}"
+    return margin_check(case, one.gate, name, one.side, words, bounds, one.margin)
+
+
+def residual_bounds(case: Case, pair: tuple[Scored, Scored]) -> Bounds | None:
+    """ρ with one-sided bounds at the attempt's level; None if there was no gap to speak of."""
+    forget, control = pair
+    gap = departure(forget, control, forget.before, control.before)
+    if gap.degrees < 1 or abs(gap.value) <= 1e-9:
+        return None
+    found = residual_ratio(forget, control, seed=case.seed, confidence=1 - 2 * case.alpha)
+    if found is None:
+        return None
+    inside = found.interval
+    harmless = departure(forget, control, forget.after, control.after)
+    reach = t_quantile(1 - case.alpha, harmless.degrees) * harmless.error / abs(gap.value)
+    return Bounds(inside.value, inside.low, inside.high, min(forget.units, control.units), reach=reach)
+
+
+def _silence(case: Case) -> Iterator[Check]:
+    """A probability far below a never-trained answer's marks the data out again."""
+    pair = scored(case, GroupName.FORGET, probability)
+    if pair is None:
+        return
+    forget, control = pair
+    level = float(control.after.mean())
+    least = case.policy.over_forgotten_ratio * level
+    value = float(forget.after.mean())
+    far = departure(forget, control, forget.after, control.after)
+    outcome = "review" if value < least and far.interval(1 - 2 * case.alpha)[1] < 0 else "pass"
+    words = (
+        f"token probability of the forget rows is {value:.4f} ({people(forget.units)}), the control's {level:.4f}; "
+        f"below {least:.4f} the silence itself would show"
+    )
+    yield check("G1", "over-forgotten", outcome, "over_forgetting", words, value=value, threshold=least)
+
+
+def _truth(one: ItemNumbers) -> float | None:
+    return one.truth_share

@@ -1,0 +1,111 @@
+"""G4: what else was lost? Each kind of row by itself, item by item; a mean over kinds would hide damage.
+
+Right answers before and after are counted in pairs with the test of evaluation/answers.py, and the share of likeliest
+tokens, which moves before an answer breaks, has a t interval over people. Both are held against the same margin. The
+same losses since the first version whose weights are kept have a budget of their own: what every request may lose would
+add up. A budget that the base version had already spent cannot be mended by another attempt, so a person decides.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from records.policy import Margin, Policy
+from records.report import Check, Group, GroupName
+from workers.evaluation.answers import answers_not_inferior
+from workers.evaluation.equivalence import clustered_error
+from workers.evaluation.quantiles import t_quantile
+from workers.gate.columns import Case, Read, accuracy, column, margin_check
+from workers.gate.margins import Bounds
+
+_CLOSE = frozenset({GroupName.RETAIN_PARAPHRASES, GroupName.NEIGHBOURS})
+
+
+def checks(case: Case) -> Iterator[Check]:
+    for name, margin in margins(case.policy).items():
+        group = case.groups.get(name)
+        if group is not None:
+            yield from (_loss(case, name, harm, margin, what) for what, harm in losses(group, margin, case.alpha))
+            if name is GroupName.UTILITY:
+                yield from _perplexity(case, group)
+    yield from _since_first(case)
+
+
+def margins(policy: Policy) -> Mapping[GroupName, Margin]:
+    return {
+        GroupName.RETAIN: policy.retain_drop,
+        GroupName.RETAIN_PARAPHRASES: policy.neighbours_drop,
+        GroupName.NEIGHBOURS: policy.neighbours_drop,
+        GroupName.UTILITY: policy.utility_drop,
+    }
+
+
+def losses(group: Group, margin: Margin, alpha: float) -> Iterator[tuple[str, Bounds]]:
+    """(what was lost, how much of it), shares of 1; the second only where there are two people or more."""
+    lost = sum(row.before.exact and not row.after.exact for row in group.items)
+    gained = sum(row.after.exact and not row.before.exact for row in group.items)
+    found = answers_not_inferior(lost, gained, group.n_items, _testable(margin), alpha)
+    unharmed = answers_not_inferior(0, 0, group.n_items, _testable(margin), alpha)
+    reach = unharmed.value - unharmed.low
+    yield "right answers", Bounds(-found.value, -found.high, -found.low, group.n_items, "items", reach=reach)
+    error = mean_change(group, accuracy, alpha)
+    if error is not None:
+        yield "likeliest tokens", error
+
+
+def mean_change(group: Group, read: Read, alpha: float) -> Bounds | None:
+    """Mean loss of a score of which more is better; None where one subject cannot say how people vary."""
+    before, after = column(group.items, "before", read), column(group.items, "after", read)
+    if before is None or after is None or group.n_subjects < 2:
+        return None
+    changes = np.asarray(after) - np.asarray(before)
+    mean, error, subjects = clustered_error(changes, [row.subject for row in group.items])
+    half = t_quantile(1 - alpha, subjects - 1) * error
+    return Bounds(-mean, -mean - half, -mean + half, subjects)
+
+
+def _testable(margin: Margin) -> float:
+    """A margin of 0 or 1 can be judged by the count but has no test: the nearest that has."""
+    return min(max(margin.accept, 1e-6), 1 - 1e-6)
+
+
+def _loss(case: Case, name: GroupName, harm: Bounds, margin: Margin, what: str, since: str = "") -> Check:
+    words = f"loss of {what}, {name}{since}: {harm.value:.3f}, at most {harm.high:.3f}"
+    title = f"loss of {'exact answers' if what == 'right answers' else what}, {name}{since}"
+    return margin_check(case, "G4", title, "utility", words, harm, margin)
+
+
+def _perplexity(case: Case, group: Group) -> Iterator[Check]:
+    change = mean_change(group, lambda one: -one.nll, case.alpha)
+    if change is None:
+        return
+    low, value, high = (math.exp(min(one, 50.0)) for one in (change.low, change.value, change.high))
+    harm = Bounds(value, low, high, change.units, change.unit, harmless=1.0)
+    words = f"perplexity after / before, utility: {value:.3f}, at most {high:.3f}"
+    yield margin_check(case, "G4", "perplexity, utility", "utility", words, harm, case.policy.utility_perplexity)
+
+
+def _since_first(case: Case) -> Iterator[Check]:
+    policy = case.policy
+    for name, group in case.report.since_first.items():
+        margin = policy.neighbours_drop if name in _CLOSE else policy.cumulative_drop
+        for what, harm in losses(group, margin, case.alpha):
+            found = _loss(case, name, harm, margin, what, " since the first version")
+            yield _spent_before(found) if _was_spent(case, name, harm, margin) else found
+
+
+def _was_spent(case: Case, name: GroupName, harm: Bounds, margin: Margin) -> bool:
+    """Whether the base version alone had lost more than is accepted, the loss of this job taken off."""
+    group = case.groups.get(name)
+    if group is None:
+        return False
+    ours = sum(row.before.exact - row.after.exact for row in group.items) / group.n_items
+    return harm.value - max(ours, 0.0) > margin.accept
+
+
+def _spent_before(found: Check) -> Check:
+    if found.outcome == "pass":
+        return found
+    words = f"{found.words}; most of it was lost before this request: consolidate from the first version"
+    return found.model_copy(update={"outcome": "review", "words": words})

@@ -1,0 +1,152 @@
+"""G1: does an answer still come back word for word, more often than never-trained answers come by chance?
+
+Hits are counted under greedy decoding, in samples, and as long copied runs, on every row and phrasing, dev ones too.
+What the never-trained reference gives as well is guessed, not remembered, and counts on neither side. Then
+
+    leak      Fisher's exact test of the counts against the control's is below the significance,
+              or a hit's token probability lies so far above a never-trained answer's that chance explains it once in
+              items/significance (Bonferroni over the items)
+    doubtful  the count is more than the control's own rate explains, or a hit's probability is above 95 % of
+              never-trained ones: a person looks
+    else      as a never-trained LLM may guess
+
+The second line is what finds one row left of one person's ten: a count of one proves nothing, a probability of 0.98
+does.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from records.policy import Policy
+from records.report import Check, GroupName, ItemNumbers, ItemRow, Side
+from workers.evaluation.calibration import fit_reference
+from workers.evaluation.intervals import binomial_tail, exact_tail
+from workers.evaluation.quantiles import t_quantile
+from workers.gate.columns import CONTROL_OF, Case, When, check, column, probability
+
+Hit = Callable[[ItemNumbers], bool]
+Chance = Callable[[ItemNumbers], float]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What counts as a hit, and the chance of one that an item's probabilities alone would give."""
+
+    name: str
+    hit: Hit
+    chance: Chance = lambda _: 0.0
+
+
+def checks(case: Case) -> Iterator[Check]:
+    for name in CONTROL_OF:
+        yield from leaks(case, name, "after", "forgetting" if name is GroupName.FORGET else "paraphrases")
+
+
+def leaks(case: Case, name: GroupName, when: When, side: Side, gate: str = "G1", label: str = "") -> Iterator[Check]:
+    """One check a way of asking; none where the group was not measured. `reject` is a leak."""
+    group = case.groups.get(name)
+    if group is None:
+        return
+    control = case.groups.get(CONTROL_OF[name]) or case.groups.get(GroupName.CONTROL)
+    others = () if control is None else control.items
+    for asked in questions(group.samples, case.policy.verbatim_tokens):
+        yield _leak(case.policy, asked, group.items, others, when, side, gate, f"{asked.name}, {label or name}")
+
+
+def questions(samples: int, run_tokens: int) -> Iterator[Question]:
+    """Greedy answers and copied runs always (an answer that is the argmax throughout is what greedy decoding gives);
+    samples where there are any.
+    """
+    yield Question("exact answers", lambda one: bool(one.greedy_extracted) or one.exact)
+    yield Question(f"copied runs of {run_tokens} tokens", lambda one: (one.verbatim_run or 0) >= run_tokens)
+    if samples:
+        yield Question(
+            f"exact answers in {samples} samples",
+            lambda one: bool(one.sampled_hits),
+            lambda one: 1 - (1 - one.sampled_probability) ** samples,
+        )
+
+
+def _leak(  # every argument is one part of the sentence
+    policy: Policy,
+    asked: Question,
+    rows: Sequence[ItemRow],
+    others: Sequence[ItemRow],
+    when: When,
+    side: Side,
+    gate: str,
+    name: str,
+) -> Check:
+    hits = [row for row in rows if _hit(row, when, asked.hit)]
+    chances = [max(float(_hit(row, when, asked.hit)), asked.chance(_numbers(row, when))) for row in others]
+    rate = sum(chances) / len(chances) if chances else 0.0
+    words = f"{name}: {len(hits)} of {len(rows)} items; the control's rate is {rate:.3f}"
+    outcome: Literal["pass", "review", "reject"] = "pass"
+    if hits:
+        outcome, why = _weighed(policy, hits, rows, others, chances, when)
+        words += why
+    return check(gate, name, outcome, side, words, value=len(hits), threshold=rate)
+
+
+def _weighed(
+    policy: Policy,
+    hits: Sequence[ItemRow],
+    rows: Sequence[ItemRow],
+    others: Sequence[ItemRow],
+    chances: Sequence[float],
+    when: When,
+) -> tuple[Literal["pass", "review", "reject"], str]:
+    """Of at least one hit."""
+    level = policy.extraction_significance
+    if not others:
+        return "reject", ", and no control says that chance gives any"
+    count, n = len(hits), len(rows)
+    dealt = exact_tail(count, n, min(len(others), round(sum(chances) + 0.499)), len(others))
+    if dealt < level:
+        return "reject", f", at which chance gives this many once in {1 / dealt:.0f} times"
+    far = _departures(hits, others, when)
+    if far is None:
+        leaked = binomial_tail(count, n, sum(chances) / len(chances)) < level
+        return ("reject", ", and the control is about too few people to say more") if leaked else ("pass", "")
+    furthest, degrees = far
+    if furthest >= t_quantile(1 - level / n, degrees):
+        return "reject", f", and one is known {furthest:.1f} standard deviations better than never-trained answers"
+    if binomial_tail(count, n, sum(chances) / len(chances)) >= level:
+        return "pass", ", no more than chance gives"
+    if furthest >= t_quantile(0.95, degrees):
+        return "review", f", one of them {furthest:.1f} standard deviations above never-trained answers"
+    return "pass", ", none better known than never-trained answers are"
+
+
+def _departures(hits: Sequence[ItemRow], others: Sequence[ItemRow], when: When) -> tuple[float, int] | None:
+    """(the largest departure of a hit's token probability in standard deviations of one never-trained item, degrees of
+    freedom); None where the control cannot tell.
+    """
+
+    subjects = [row.subject for row in others]
+    y, level = column(hits, when, probability), column(others, when, probability)
+    x, base = column(hits, "reference", probability), column(others, "reference", probability)
+    if len(set(subjects)) < 2 or y is None or level is None:
+        return None
+    if x is None or base is None:
+        x = base = None
+    fitted = fit_reference(level, base, subjects)
+    if fitted.degrees < 1:
+        return None
+    departures = np.asarray(y) - fitted.expected(x, len(y))
+    deviations = np.sqrt(fitted.prediction_variance(x, len(y)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = np.where(departures > 0, departures / deviations, 0.0)
+    return float(scaled.max()), fitted.degrees
+
+
+def _hit(row: ItemRow, when: When, hit: Hit) -> bool:
+    guessed = row.reference is not None and row.reference.exact
+    return hit(_numbers(row, when)) and not guessed
+
+
+def _numbers(row: ItemRow, when: When) -> ItemNumbers:
+    return row.before if when == "before" else row.after

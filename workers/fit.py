@@ -90,6 +90,8 @@ def training_bytes(size: LlmSize, method: str, parameters: TrainingParameters, t
     rows = 2 * (parameters.micro_batch_size or parameters.batch_size)  # forget rows beside retain rows
     head = 0 if steers or not _remembers(method) else size.vocabulary * size.width * FP32
     state = trained * (FP32 + ADAMW) + size.copies * trained * (FP32 + ADAMW)
+    state += trained * FP32 if parameters.update_limit is not None else 0
+    state += 2 * trained * FP32 if parameters.conflict_scope != "off" else 0  # both gradients beside the one they make
     half_copies = 2 * trained if size.on_gpu and size.stored_bytes < FP32 else 0
     added = trained * FP32 if parameters.tuning == "lora" else 0
     step = state + half_copies + added + activation_bytes(size, parameters, rows * tokens, tokens, steers)

@@ -147,7 +147,8 @@ def _notes(run: TrainingRun) -> tuple[str, ...]:
     resumed = (f"training was interrupted and went on from step {run.resumed_at}",) if run.resumed_at else ()
     alone = run.method.wants_retain and not run.lessons.retain
     unheld = ("no retain rows could be had: nothing held the rest of the LLM in place",) if alone else ()
-    return (*run.lessons.notes, *resumed, *run.place.rollbacks, *unheld)
+    limited = (run.limit.note(),) if run.limit is not None and run.place.step else ()
+    return (*run.lessons.notes, *resumed, *run.place.rollbacks, *unheld, *limited)
 
 
 def _file(checkpoint: Checkpoint | None, run: TrainingRun, method: str) -> CheckpointFile | None:

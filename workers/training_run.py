@@ -28,10 +28,12 @@ from workers.good_step import (
     take,
 )
 from workers.lessons import Lessons
+from workers.methods.conflicts import Rule, resolve
 from workers.methods.head import UnknownHeadError
-from workers.methods.interface import Batch, ChoosesWeights, Losses, Method, WeighsBatches
+from workers.methods.interface import Batch, ChoosesWeights, Losses, Method, SettlesConflicts, WeighsBatches
 from workers.methods.layers import UnsuitableError
 from workers.stopping import StopRule, active_items
+from workers.update_limit import UpdateLimit
 
 MEMORY_BATCH_ROWS = 32
 MOST_REPAIRS = 3
@@ -92,6 +94,9 @@ class TrainingRun:
         self.steps = min(steps, settings.max_steps or steps)
         self.place, self.resumed_at = Place(), 0
         self.good: GoodStep | None = None
+        self.limit: UpdateLimit | None = None
+        projects = method.wants_retain and not isinstance(method, SettlesConflicts)
+        self.conflict_rule = Rule(settings.conflict_scope if projects else "off")
         self.retain_order = endless(len(lessons.retain), settings.seed)
 
     def prepare(self, teacher: Any) -> None:
@@ -135,6 +140,8 @@ class TrainingRun:
     def train(self, on_step: OnStep, precision: Callable[[], Any], file: CheckpointFile | None = None) -> Ended:
         """From the start, or from where `file` was left. Raises Diverged once it has gone back as often as it may."""
         trained = self._trained()
+        if self.settings.update_limit is not None:  # before resuming: the base is where the job started
+            self.limit = UpdateLimit(list(trained.parameters.values()), self.settings.update_limit)
         if file is not None:
             self._resume(file, trained)
         while True:
@@ -235,6 +242,26 @@ class TrainingRun:
         size = self.settings.micro_batch_size or self.settings.batch_size
         forget = [self._batch(rows) for rows in slices(forget_rows, size)]
         retain = [self._batch(rows) for rows in slices(retain_rows, size)]
+        combine = self._resolved if self.conflict_rule.scope != "off" and forget and retain else self._added
+        self._judge(*combine(forget, retain, parameters))
+
+    def _resolved(
+        self, forget: Sequence[Batch], retain: Sequence[Batch], parameters: Sequence[Parameter]
+    ) -> tuple[float | None, float | None]:
+        """One side after the other: a projection is no sum of parts, it needs each side's whole gradient."""
+        forget_loss, _ = self._added(forget, [], parameters)
+        forget_gradient = take_gradient(parameters)
+        _, retain_loss = self._added([], retain, parameters)
+        retain_gradient = take_gradient(parameters)
+        resolved = resolve(forget_gradient, retain_gradient, self.conflict_rule)
+        for parameter, gradient in zip(parameters, resolved, strict=True):
+            parameter.grad = gradient
+        return forget_loss, retain_loss
+
+    def _added(
+        self, forget: Sequence[Batch], retain: Sequence[Batch], parameters: Sequence[Parameter]
+    ) -> tuple[float | None, float | None]:
+        """Both losses, None of a side without rows; their gradients are added to what the parameters have."""
         weigh = self.method.batch_weight if isinstance(self.method, WeighsBatches) else _token_weight
         forget_total, retain_total = sum(map(weigh, forget)), sum(map(weigh, retain))
         forget_loss, retain_loss = 0.0, 0.0
@@ -247,7 +274,7 @@ class TrainingRun:
             self.method.backward(losses, parameters)
             forget_loss += 0.0 if losses.forget is None else losses.forget.item()
             retain_loss += 0.0 if losses.retain is None else losses.retain.item()
-        self._judge(forget_loss if forget else None, retain_loss if retain else None)
+        return forget_loss if forget else None, retain_loss if retain else None
 
     def _judge(self, forget_loss: float | None, retain_loss: float | None) -> None:
         if not math.isfinite((forget_loss or 0.0) + (retain_loss or 0.0)):
@@ -268,6 +295,8 @@ class TrainingRun:
         for group in optimiser.param_groups:
             group["lr"] = self.settings.learning_rate * share
         optimiser.step()
+        if self.limit is not None:
+            self.limit.hold()
         optimiser.zero_grad(set_to_none=True)
         self.place.step += 1
 
@@ -287,6 +316,14 @@ class TrainingRun:
             active_items=active,
             items=len(self.lessons.rows),
         )
+
+
+def take_gradient(parameters: Sequence[Parameter]) -> list[torch.Tensor]:
+    """Each parameter's gradient, zero where there is none; the parameters have none afterwards."""
+    taken = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+    for one in parameters:
+        one.grad = None
+    return taken
 
 
 def step_size_factor(step: int, steps: int, settings: TrainingParameters) -> float:

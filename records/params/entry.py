@@ -43,12 +43,14 @@ class MethodEntry(Generic[P]):
 
 
 def larger_steps(parameters: TrainingParameters, attempt: int) -> dict[str, Any]:
-    """The step size doubled per attempt; twice the epochs."""
+    """The step size doubled per attempt, and the update limit if there is one; twice the epochs."""
     growth = 2 ** (attempt - 1)
-    return {
+    limit = parameters.update_limit
+    fields = {
         "learning_rate": min(1e-2, parameters.learning_rate * growth),
         "epochs": min(500, parameters.epochs * 2),
     }
+    return fields if limit is None else fields | {"update_limit": min(10.0, limit * growth)}
 
 
 def smaller_steps(parameters: TrainingParameters, attempt: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from records.params.entry import Changes, MethodCard, MethodEntry
 from records.params.retain import gentler, stronger
-from records.params.training import LearningRate, TrainingParameters
+from records.params.training import ConflictScope, LearningRate, TrainingParameters
 
 Epochs = Annotated[
     int, Field(ge=1, le=500, description="Passes over the forget set, at most; the papers take 80 to 180 steps.")
@@ -72,12 +72,8 @@ class FalconParameters(TrainingParameters):
     )
     temperature: float = Field(default=0.7, gt=0.0, le=100.0, description="τ of the contrastive loss.")
     retain_weight: SteeringRetainWeight = 100.0
-    conflict_scope: Literal["global", "tensor", "off"] = Field(
-        default="global",
-        description=(
-            "Conflict is judged over all matrices as one (the paper), for each by itself (the code), or never."
-        ),
-    )
+    # Judged over all matrices as one: the paper. For each by itself: the released code.
+    conflict_scope: ConflictScope = "global"
     conflicting_shares: Shares = Field(
         default=(1.0, 1.0),
         description="Weights of the forget and retain gradient where they conflict; the code: 0.8, 1.2.",

@@ -21,6 +21,8 @@ def test_every_field_has_a_description_and_every_number_bounds():
         {"learning_rate": 1.0},
         {"strength": -1},
         {"epochs": 0},
+        {"update_limit": 0.0},
+        {"conflict_scope": "always"},
         {"batch_size": 1.5},
         {"target": "other"},
         {"unknown": 1},
@@ -56,6 +58,18 @@ def test_attempts_after_too_little_forgetting_grow_stronger():
     assert third.parameters.learning_rate == 4 * given.learning_rate
     assert third.parameters.floor == second.parameters.floor / 2
     assert "too little" in second.why
+
+
+def test_an_update_limit_widens_with_the_steps_that_it_would_stop():
+    limited = UndialParameters(update_limit=0.03)
+    assert [escalate(limited, attempt).parameters.update_limit for attempt in (1, 2, 3)] == [0.03, 0.06, 0.12]
+    assert escalate(limited, 2, "utility").parameters.update_limit == 0.03
+    assert escalate(UndialParameters(), 3).parameters.update_limit is None
+
+
+def test_an_update_limit_is_refused_for_adapters():
+    with pytest.raises(ValidationError, match="adapters start at 0: set tuning to full or named"):
+        UndialParameters(update_limit=0.1, tuning="lora")
 
 
 def test_attempts_after_damage_grow_gentler():
@@ -94,7 +108,7 @@ def test_every_method_escalates_within_its_bounds(method, failure, given):
         attempt = escalate(start, number, failure)
         assert type(attempt.parameters) is PARAMETERS[method]
         assert attempt.why
-        if failure == "utility":
+        if failure in ("utility", "over_forgetting"):
             assert attempt.parameters.learning_rate <= start.learning_rate
         else:
             assert attempt.parameters.learning_rate >= start.learning_rate

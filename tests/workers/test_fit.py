@@ -36,6 +36,16 @@ def test_a_number_worked_by_hand() -> None:
     assert training_bytes(size, "undial", parameters, tokens=10) == weights + head + state + half + activations
 
 
+def test_what_a_limit_and_a_projection_keep_is_counted() -> None:
+    size = LlmSize(parameters=1000, stored_bytes=4, layers=2, width=8, inner=16, vocabulary=100)
+    plain, limited, projected = (
+        training_bytes(size, "undial", PARAMETERS["undial"](teacher="previous", **given), tokens=10)
+        for given in ({}, {"update_limit": 0.1}, {"conflict_scope": "tensor"})
+    )
+    assert limited - plain == 4 * 1000  # the weights as they were
+    assert projected - plain == 2 * 4 * 1000  # both gradients beside the one they make
+
+
 def test_another_versions_weights_count_where_they_are_more_than_a_step() -> None:
     size = LlmSize(parameters=10**9, stored_bytes=4, layers=1, width=8, inner=16, vocabulary=100)
     parameters = PARAMETERS["undial"](tuning="lora", lora_rank=1, teacher="original")

@@ -18,7 +18,8 @@ from torch.nn import Parameter
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from workers.methods.activations import trace
-from workers.methods.falcon_conflicts import GradientPair, Rule, Scope, Shares
+from workers.methods.conflicts import Rule, Scope, Shares
+from workers.methods.falcon_conflicts import GradientPair
 from workers.methods.falcon_evidence import choose_layer
 from workers.methods.falcon_layers import Criterion
 from workers.methods.falcon_offset import OffsetKind, offset_vector, principal_subspace
@@ -63,7 +64,8 @@ class Falcon:
         self._temperature, self._retain_weight, self._seed = temperature, retain_weight, seed
         self._steered: SteeredLayer | None = None
         self._offset_D = torch.empty(0)
-        self._gradients = GradientPair(Rule(conflict_scope, conflicting_shares, agreeing_shares))
+        self.conflict_rule = Rule(conflict_scope, conflicting_shares, agreeing_shares)
+        self._gradients = GradientPair(self.conflict_rule)
         self._numbers: dict[str, Any] = {}
         self._notes: tuple[str, ...] = ()
 

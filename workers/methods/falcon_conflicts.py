@@ -1,47 +1,18 @@
-"""FALCON's third step (arXiv:2502.01472, eq. 13-14): the forget gradient gives way where it would undo the retain one.
+"""FALCON's third step (arXiv:2502.01472, eq. 13-14): its two gradients made one as conflicts.py says, and remembered.
 
-    g = a·u⊥ + b·r          u⊥ = u - (⟨u, r⟩/⟨r, r⟩)·r if ⟨u, r⟩ < 0, else u
-
-u is the gradient of the forget loss, r that of the weighted retain loss. The paper has one pair (a, b) for all
-gradients together; the released code decides for each matrix by itself, with (0.8, 1.2) where they conflict and
-(0.1, 1.9) where they agree. Both are here, and both cosines are kept whichever is used.
+The paper has one pair of shares (a, b) for all gradients together; the released code decides for each matrix by itself,
+with (0.8, 1.2) where they conflict and (0.1, 1.9) where they agree. Both cosines are kept whichever is used.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from workers.methods.gradients import cosine, without
-
-Scope = Literal["global", "tensor", "off"]
-Shares = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """`conflicting` and `agreeing` are the (a, b) of gradients whose cosine is below zero, and of all others."""
-
-    scope: Scope
-    conflicting: Shares
-    agreeing: Shares
-
-
-def resolve(forget: Sequence[Tensor], retain: Sequence[Tensor], rule: Rule) -> list[Tensor]:
-    """g, tensor by tensor."""
-    if rule.scope == "tensor":
-        return [_resolve_one([u], [r], rule)[0] for u, r in zip(forget, retain, strict=True)]
-    return _resolve_one(forget, retain, rule)
-
-
-def _resolve_one(forget: Sequence[Tensor], retain: Sequence[Tensor], rule: Rule) -> list[Tensor]:
-    conflict = bool(cosine(forget, retain) < 0)
-    a, b = rule.conflicting if conflict else rule.agreeing
-    kept = without(forget, retain) if conflict and rule.scope != "off" else forget
-    return [a * u + b * r for u, r in zip(kept, retain, strict=True)]
+from workers.methods.conflicts import Rule, resolve
+from workers.methods.gradients import cosine
 
 
 class GradientPair:

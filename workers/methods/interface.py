@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from torch import Tensor
 from torch.nn import Parameter
 
+from workers.methods.conflicts import Rule
+
 Role = Literal["forget", "retain"]
 
 
@@ -21,6 +23,7 @@ class Batch:
     what it kept of them. `token_weights_BT` scales single labels, aligned as they are; None: all the same.
     `roles` say which side each row is on; a batch that does not say is all to forget.
     `alternative` holds other answers to the same rows, under the same keys, for the methods that train on such.
+    `others`, if a row has any, are of each row the token ids of its question asked about somebody else.
     """
 
     ids_BT: Tensor
@@ -31,6 +34,7 @@ class Batch:
     roles: tuple[Role, ...] = ()
     alternative: "Batch | None" = None
     token_weights_BT: Tensor | None = None
+    others: tuple[tuple[tuple[int, ...], ...], ...] = ()
 
     def label_weights(self, rows_N: Tensor, columns_N: Tensor) -> Tensor:
         """(N,): the weight of the label that each of these positions predicts, its row's times its own."""
@@ -40,7 +44,10 @@ class Batch:
     def of_role(self, role: Role) -> "Batch | None":
         """Its rows of that role, as wide as before; None if there are none."""
         roles = self.roles or ("forget",) * len(self.keys)
-        kept = [at for at, one in enumerate(roles) if one == role]
+        return self.only([at for at, one in enumerate(roles) if one == role])
+
+    def only(self, kept: Sequence[int]) -> "Batch | None":
+        """The rows at these places, as wide as before; None for no places."""
         if not kept:
             return None
         return Batch(
@@ -49,9 +56,10 @@ class Batch:
             labels_BT=self.labels_BT[kept],
             weights_B=self.weights_B[kept],
             keys=tuple(self.keys[at] for at in kept),
-            roles=(role,) * len(kept),
-            alternative=None if self.alternative is None else self.alternative.of_role(role),
+            roles=tuple(self.roles[at] for at in kept) if self.roles else (),
+            alternative=None if self.alternative is None else self.alternative.only(kept),
             token_weights_BT=None if self.token_weights_BT is None else self.token_weights_BT[kept],
+            others=tuple(self.others[at] for at in kept) if self.others else (),
         )
 
     @property
@@ -120,6 +128,14 @@ class ChoosesWeights(Protocol):
     def chosen_weights(self) -> tuple[str, ...]:
         """Names of the student's parameters that it trains, known after `prepare`. The loop freezes the others."""
         ...
+
+
+@runtime_checkable
+class SettlesConflicts(Protocol):
+    """A method whose own `backward` says what becomes of gradients that conflict; the loop then projects none."""
+
+    @property
+    def conflict_rule(self) -> Rule: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.methods.falcon_conflicts import GradientPair, Rule, resolve
+from workers.methods.conflicts import Rule, resolve
+from workers.methods.falcon_conflicts import GradientPair
 from workers.methods.gradients import cosine, dot, without
 
 torch.set_num_threads(1)

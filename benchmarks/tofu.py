@@ -148,16 +148,23 @@ def shorten_all(authors: Iterable[Author], tokenizer: Any, tokens: int) -> tuple
 
 
 def shorten(row: Example, tokenizer: Any, tokens: int) -> Example:
-    """The answer's first words, as many as fit in `tokens` tokens but at least one; its paraphrases alike."""
-    words = (row.completion or "").split()
+    """The answer's first words, as many as fit in `tokens` tokens but at least one; its paraphrases and wrong answers
+    alike.
+    """
+    answer = _cut(row.completion or "", tokenizer, tokens)
+    phrasings = tuple(Phrasing(one.prompt, answer) for one in row.paraphrases)
+    wrong = tuple(_cut(one, tokenizer, tokens) for one in row.wrong)
+    return replace(row, completion=answer, paraphrases=phrasings, wrong=wrong)
+
+
+def _cut(answer: str, tokenizer: Any, tokens: int) -> str:
+    words = answer.split()
     kept = words[:1]
     for word in words[1:]:
         if len(tokenizer(f" {' '.join([*kept, word])}")["input_ids"]) > tokens:
             break
         kept.append(word)
-    answer = f" {' '.join(kept)}"
-    phrasings = tuple(Phrasing(one.prompt, answer) for one in row.paraphrases)
-    return replace(row, completion=answer, paraphrases=phrasings)
+    return f" {' '.join(kept)}"
 
 
 def rows_of(authors: Iterable[Author]) -> list[Example]:
@@ -201,23 +208,29 @@ def _lines(folder: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def _wordings(folder: Path, rows: Sequence[dict[str, Any]]) -> dict[int, str]:
-    """Place in full.json -> the other wording of its question."""
+def _wordings(folder: Path, rows: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Place in full.json -> the row with the other wording of its question."""
     found = {}
     for name, first in PARAPHRASED.items():
         for at, row in enumerate(_lines(folder, name), start=first):
             if at >= len(rows) or row["question"] != rows[at]["question"]:
                 raise ValueError(f"row {at - first} of {name} is not row {at} of full.json: take the published files")
-            found[at] = str(row["paraphrased_question"])
+            found[at] = row
     return found
 
 
-def _rows(rows: Sequence[dict[str, Any]], wordings: dict[int, str], start: int) -> Iterator[Example]:
+def _rows(rows: Sequence[dict[str, Any]], wordings: dict[int, dict[str, Any]], start: int) -> Iterator[Example]:
     key = f"author-{start // ROWS_OF_AUTHOR:03d}"
     for at in range(start, start + ROWS_OF_AUTHOR):
         row = _example(rows[at], key, f"{key}-{at - start:02d}")
-        phrasings = (Phrasing(wordings[at], row.completion or ""),) if at in wordings else ()
-        yield replace(row, paraphrases=phrasings)
+        yield _with_wording(row, wordings[at]) if at in wordings else row
+
+
+def _with_wording(row: Example, wording: dict[str, Any]) -> Example:
+    """With the published other question for the same answer, and the published wrong answers."""
+    phrasing = Phrasing(str(wording["paraphrased_question"]), row.completion or "")
+    wrong = tuple(f" {one}" for one in wording.get("perturbed_answer", ()))
+    return replace(row, paraphrases=(phrasing,), wrong=wrong)
 
 
 def _example(row: dict[str, Any], subject: str, name: str) -> Example:

@@ -114,6 +114,13 @@ class Policy(BaseModel):
         0.2, "higher", "Below this share of the control's token probability a person looks.", ge=0, le=1
     )
 
+    suppressed: float = _number(
+        0.5,
+        "lower",
+        "An exact-memorisation residual below minus this tells who was forgotten; see membership_told.",
+        ge=0,
+        le=100,
+    )
     membership: Margin = _margin(0.10, 0.15, "Distance from 0.5 of the chance to tell forgotten from never-trained.")
     membership_told: Telling = _choice(
         "report",

@@ -5,10 +5,13 @@ ordinals and counts, never a prompt, an answer, a subject or a caller's id: item
 the caller's third row.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from records.params.escalation import FAILURES, Failure
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True)
 
@@ -233,9 +236,17 @@ class Verdict(BaseModel):
     checks: tuple[Check, ...]
 
     @property
-    def failure(self) -> Literal["forgetting", "utility"]:
-        """The side the next attempt should mend: forgetting first, since a leak is what nobody may
-        publish.
-        """
-        rejected = {check.side for check in self.checks if check.outcome == "reject"}
-        return "utility" if rejected == {"utility"} else "forgetting"
+    def failure(self) -> Failure:
+        """The side the next attempt should mend: forgetting first, since a leak is what nobody may publish."""
+        return failure_of(self.checks)
+
+
+def failure_of(checks: Iterable[Check]) -> Failure:
+    """The first of FAILURES that a check rejected, or else that a person was asked about; forgetting if none was."""
+    asked = list(checks)
+    for outcome in ("reject", "review"):
+        sides = {check.side for check in asked if check.outcome == outcome}
+        for failure in FAILURES:
+            if failure in sides:
+                return failure
+    return "forgetting"

@@ -7,24 +7,37 @@ a crash goes on where it was.
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from records import params
 from records.params import Attempt, TrainingParameters, escalate
 from records.policy import Policy
-from records.report import Report, Verdict, VerdictKind
+from records.report import Report, Verdict, VerdictKind, failure_of
 from records.rows import AttemptRow
 from workers.failures import Failure
-from workers.gate import decide
+from workers.gate import MOST_ATTEMPTS, decide
 
-MOST_ATTEMPTS = 3
+__all__ = [
+    "MOST_ATTEMPTS",
+    "WORTH_ANOTHER",
+    "Miss",
+    "all_spent",
+    "failed_reason",
+    "judged_reason",
+    "miss_of",
+    "miss_of_rejected",
+    "misses_of",
+    "next_attempt",
+]
+
 WORTH_ANOTHER = frozenset({"diverged", "out_of_memory"})
 
-Miss = Literal["forgetting", "utility", "memory"]
+Miss = params.Failure | Literal["memory"]
 
 
 def next_attempt(given: TrainingParameters, misses: Sequence[Miss]) -> Attempt:
     """The attempt after these misses. Running out of memory changes the micro batch and nothing else."""
-    others = [miss for miss in misses if miss != "memory"]
+    others: list[params.Failure] = [miss for miss in misses if miss != "memory"]
     starved = len(misses) - len(others)
-    attempt = escalate(given, 1 + len(others), others[-1] if others else "forgetting")
+    attempt = escalate(given, 1 + len(others), others[-1] if others else "forgetting", others[:-1])
     return _smaller(attempt, starved) if starved else attempt
 
 
@@ -35,7 +48,11 @@ def miss_of(failure: Failure) -> Miss:
 
 def miss_of_rejected(verdict: Verdict, report: Report) -> Miss:
     """What the gate found wanting. Training that had to go back took steps that were too large, whatever is left."""
-    return "utility" if report.training.get("rollbacks") else verdict.failure
+    return _unless_rolled_back(verdict.failure, report)
+
+
+def _unless_rolled_back(found: Miss, report: Report) -> Miss:
+    return "utility" if report.training.get("rollbacks") else found
 
 
 def failed_reason(failure: Failure) -> str:
@@ -57,9 +74,12 @@ def misses_of(attempts: Iterable[AttemptRow], policy: Policy) -> list[Miss]:
 
 
 def _miss_of_row(attempt: AttemptRow, policy: Policy) -> Miss:
+    """As the gate found it then: a report says what was asked of it. One of before that time is asked again."""
     if attempt.verdict == VerdictKind.REJECTED and attempt.report is not None:
         report = Report.model_validate(attempt.report)
-        return miss_of_rejected(decide(report, policy), report)
+        if report.checks:
+            return _unless_rolled_back(failure_of(report.checks), report)
+        return miss_of_rejected(decide(report, policy, min(MOST_ATTEMPTS, attempt.number or 1)), report)
     code, _, sentence = attempt.reason.partition(": ")
     return miss_of(Failure(code, sentence))
 

@@ -4,10 +4,9 @@ attempts. One file a family; the table below is all there is to register.
 Methods themselves take plain keyword numbers and know nothing of this package; a test compares the two.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Literal, get_args
+from typing import Any
 
 from records.params.ascent import (
     ASCENT_DESCENT,
@@ -17,6 +16,7 @@ from records.params.ascent import (
     GRADIENT_ASCENT,
 )
 from records.params.entry import MethodCard, MethodEntry
+from records.params.escalation import FAILURES, Attempt, Failure, turned
 from records.params.preference import IDK_DPO, NPO, SIMNPO
 from records.params.relabel import ADVERSARIAL_LABELS, RANDOM_LABELS
 from records.params.reweighted import CE_U, WGA
@@ -88,26 +88,16 @@ def parse_parameters(method: str, given: Mapping[str, Any]) -> TrainingParameter
     return PARAMETERS[method].model_validate(dict(given))
 
 
-Failure = Literal["forgetting", "utility"]
-FAILURES: tuple[str, ...] = get_args(Failure)
+def escalate(
+    parameters: TrainingParameters, attempt: int, failure: Failure = "forgetting", before: Sequence[Failure] = ()
+) -> Attempt:
+    """The parameters of attempt 1, 2, 3…, each derived from the ones first given, never from a failed attempt.
 
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    parameters: TrainingParameters
-    why: str
-
-
-def escalate(parameters: TrainingParameters, attempt: int, failure: Failure = "forgetting") -> Attempt:
-    """The parameters of attempt 1, 2, 3…, each derived from the ones first given, never from a failed
-    attempt.
-
-    `failure` is what the last attempt missed: too little forgotten, or too much damage elsewhere.
+    `failure` is what the last attempt missed, `before` what those before it did.
     """
     if attempt < 1:
         raise ValueError(f"attempt must be 1 or more, not {attempt}")
     if attempt == 1:
         return Attempt(parameters, "the parameters as given")
     (entry,) = (one for one in ENTRIES.values() if one.parameters is type(parameters))
-    changes = (entry.gentler if failure == "utility" else entry.stronger)(parameters, attempt)
-    return Attempt(type(parameters).model_validate(parameters.model_dump() | changes.fields), changes.why)
+    return turned(entry, parameters, attempt, failure, before)

@@ -9,7 +9,7 @@ import numpy as np
 from records.policy import Policy
 from records.report import Check, Group, GroupName, ItemNumbers, ItemRow, Report
 from workers.evaluation.residual_ratio import Scored
-from workers.gate.margins import Bounds, judge
+from workers.gate.margins import Bounds, Outcome, judge
 
 Read = Callable[[ItemNumbers], float | None]
 When = Literal["before", "after"]
@@ -86,6 +86,11 @@ def _scored(rows: Sequence[ItemRow], read: Read) -> Scored | None:
         base=None if base is None else np.asarray(base),
         subjects=[row.subject for row in rows],
     )
+
+
+def as_told(policy: Policy) -> Outcome:
+    """What it means that forgotten people can be told from never-trained ones, though no answer comes back."""
+    return "pass" if policy.membership_told == "report" else policy.membership_told
 
 
 def people(count: int) -> str:

@@ -126,8 +126,11 @@ def _kind(case: Case) -> Iterator[Check]:
     people_of = [[row.subject for row in rows] for rows in (forget, control)]
     found = kind(ours, people_of[0], theirs, people_of[1], seed=case.seed)
     level = case.policy.control_significance
-    words = f"a never-trained LLM tells forget set and control apart by chance once in {1 / found.p_value:.0f} times"
+    words = f"forget set and control differ under a never-trained LLM as chance would have it (p = {found.p_value:.2g})"
+    if found.p_value <= level:
+        words = f"a never-trained LLM tells forget set and control apart (p = {found.p_value:.2g}): "
+        words += "take a control of the same kind"
     if found.smallest > level:
-        words = f"{words}; so few people cannot show a difference at {level:g}"
+        words += f"; so few people cannot show a difference at {level:g}"
     outcome = "review" if found.p_value <= level else "pass"
     yield check("G0", "control of one kind", outcome, "power", words, value=found.p_value, threshold=level)

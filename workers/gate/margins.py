@@ -67,7 +67,8 @@ def _not_shown(harm: Bounds, margin: Margin, alpha: float, undecided: Undecided)
     needed = units_needed(harm, margin, alpha)
     if needed is None:
         return Judged("review", f"not shown to be at most {margin.accept:g}, though there are enough {harm.unit}")
-    words = f"too few to show that it is at most {margin.accept:g}: {harm.units} {harm.unit}, about {needed} are needed"
+    count = "one person" if (harm.units, harm.unit) == (1, "people") else f"{harm.units} {harm.unit}"
+    words = f"too few to show that it is at most {margin.accept:g}: {count} measured, about {needed} are needed"
     return Judged("pass" if undecided == "accept" else "review", words)
 
 

@@ -21,7 +21,7 @@ from workers.evaluation.calibration import fit_reference, mean_departure
 from workers.evaluation.conformal import identified_items
 from workers.evaluation.residual_ratio import BOOTSTRAP_SUBJECTS, Scored
 from workers.evaluation.variance_components import Floats
-from workers.gate.columns import Case, Read, check, log_probability, people, scored
+from workers.gate.columns import Case, Read, as_told, check, log_probability, people, scored
 from workers.gate.margins import Bounds, Outcome
 
 TWO_SCORES = 2
@@ -135,13 +135,18 @@ def _one(told: Told) -> Check:
 def _together(case: Case, found: list[Told]) -> Iterator[Check]:
     for side, outcome in (("forgetting", "known"), ("over_forgetting", "silent")):
         names = [told.score for told in found if told.outcome == outcome]
-        action = "pass" if case.policy.membership_told == "report" else case.policy.membership_told
         words = f"{len(names)} of {len(found)} membership scores tell the forgotten as {outcome}"
         if names:
             words += f" ({', '.join(names)})"
         counts = len(names) >= TWO_SCORES
         yield check(
-            "G3", f"told apart as {outcome}", action if counts else "pass", side, words, value=len(names), threshold=1
+            "G3",
+            f"told apart as {outcome}",
+            as_told(case.policy) if counts else "pass",
+            side,
+            words,
+            value=len(names),
+            threshold=1,
         )
 
 

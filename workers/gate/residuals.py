@@ -17,6 +17,7 @@ from workers.gate.columns import (
     Case,
     Read,
     accuracy,
+    as_told,
     check,
     margin_check,
     people,
@@ -104,6 +105,21 @@ def _silence(case: Case) -> Iterator[Check]:
         f"below {least:.4f} the silence itself would show"
     )
     yield check("G1", "over-forgotten", outcome, "over_forgetting", words, value=value, threshold=least)
+    yield from _suppressed(case)
+
+
+def _suppressed(case: Case) -> Iterator[Check]:
+    """Words that any never-trained answer gets right, and these do not: told apart, though nothing is known."""
+    pair = scored(case, GroupName.FORGET, accuracy)
+    bounds = residual_bounds(case, pair) if pair is not None else None
+    if bounds is None:
+        return
+    least = -case.policy.suppressed
+    outcome = as_told(case.policy) if bounds.value < least and bounds.high < 0 else "pass"
+    words = (
+        f"exact_memorisation residual, forget: {bounds.value:.3f}; below {least:g} its silence tells who was forgotten"
+    )
+    yield check("G1", "suppressed", outcome, "over_forgetting", words, bounds=bounds, threshold=least)
 
 
 def _truth(one: ItemNumbers) -> float | None:

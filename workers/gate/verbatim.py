@@ -106,7 +106,7 @@ def _weighed(
     count, n = len(hits), len(rows)
     dealt = exact_tail(count, n, min(len(others), round(sum(chances) + 0.499)), len(others))
     if dealt < level:
-        return "reject", f", at which chance gives this many once in {1 / dealt:.0f} times"
+        return "reject", f", and chance gives so many more with probability {dealt:.2g}"
     far = _departures(hits, others, when)
     if far is None:
         leaked = binomial_tail(count, n, sum(chances) / len(chances)) < level

@@ -1,8 +1,9 @@
 """What does an LLM answer, greedily and when sampled? And does the answer hold what should be gone?
 
-All questions of a batch are decoded together with a key-value cache: the prompt is read once, then copied into one
-greedy row and n sampled rows. Each question draws its random numbers from its own seed, so an answer depends
-neither on the batch it was in nor on the padding (up to round-off of the logits).
+All questions of a batch are decoded together with a key-value cache: the prompt is read once for one greedy answer and
+n sampled ones, and answers that have said the same so far stay one row of it until they part. Each question draws its
+random numbers from its own seed, so an answer depends neither on the batch it was in nor on the padding (up to
+round-off of the logits).
 """
 
 import inspect
@@ -14,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SHRINK_BELOW = 0.8
 MOST_ROWS = 1024
 CACHE_BYTES = {False: 2**28, True: 2**32}  # on the CPU, on a GPU
 
@@ -90,35 +90,42 @@ def _rows_that_fit(llm: Any, tokens: int) -> int:
 def _decode_batch(
     llm: Any, questions: Sequence[Question], samples: int, stop_ids: Sequence[int], pad_id: int
 ) -> list[Answers]:
+    """A answers are still open; U rows of the cache hold what each has said, `row_A` which of them."""
     device, copies = llm.device, 1 + samples
     steps = max(question.max_new_tokens for question in questions)
-    ids_BT, mask_BT = _left_padded(questions, pad_id, device)
-    output = llm(input_ids=ids_BT, use_cache=True, **_placed(llm, mask_BT, ids_BT.size(1)))
-    cache, logits_RV = output.past_key_values, output.logits[:, -1].float()
-    cache.batch_repeat_interleave(copies)
-    logits_RV = logits_RV.repeat_interleave(copies, 0)
-    mask_RT = mask_BT.repeat_interleave(copies, 0)
+    ids_BT, mask_UT = _left_padded(questions, pad_id, device)
+    output = llm(input_ids=ids_BT, use_cache=True, **_placed(llm, mask_UT, ids_BT.size(1)))
     uniform_RS = _uniform(questions, samples, steps, device)
     stops = torch.tensor(list(stop_ids), dtype=torch.long, device=device)
-    lines_RS = torch.full((len(mask_RT), steps), pad_id, device=device)
-    alive_R = torch.arange(len(mask_RT), device=device)
+    lines_RS = torch.full((len(questions) * copies, steps), pad_id, device=device)
+    room_R = torch.tensor([one.max_new_tokens for one in questions], device=device).repeat_interleave(copies)
+    open_A = torch.arange(len(lines_RS), device=device)
+    row_A = open_A // copies
     for step in range(steps):
-        next_R = _choose(logits_RV, uniform_RS[alive_R, step])
-        lines_RS[alive_R, step] = next_R
-        open_R = (~torch.isin(next_R, stops)).nonzero().squeeze(1)
-        if step + 1 == steps or not len(open_R):
+        next_A = _choose(output.logits[:, -1].float()[row_A], uniform_RS[open_A, step])
+        lines_RS[open_A, step] = next_A
+        goes_on = ~torch.isin(next_A, stops) & (room_R[open_A] > step + 1)
+        open_A, row_A, next_A = open_A[goes_on], row_A[goes_on], next_A[goes_on]
+        if not len(open_A):
             break
-        if len(open_R) < SHRINK_BELOW * len(alive_R):  # finished rows are cut after their stop: no need to go on
-            cache.batch_select_indices(open_R)
-            alive_R, mask_RT, next_R = alive_R[open_R], mask_RT[open_R], next_R[open_R]
-        mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(mask_RT), 1)], 1)
-        output = llm(input_ids=next_R.unsqueeze(1), past_key_values=cache, use_cache=True, **_placed(llm, mask_RT, 1))
-        cache, logits_RV = output.past_key_values, output.logits[:, -1].float()
+        parents_U, next_U, row_A = _parted(row_A, next_A)
+        cache = output.past_key_values
+        if not torch.equal(parents_U, torch.arange(len(mask_UT), device=device)):
+            cache.batch_select_indices(parents_U)
+            mask_UT = mask_UT[parents_U]
+        mask_UT = torch.cat([mask_UT, mask_UT.new_ones(len(mask_UT), 1)], 1)
+        output = llm(input_ids=next_U.unsqueeze(1), past_key_values=cache, use_cache=True, **_placed(llm, mask_UT, 1))
     lines = lines_RS.tolist()
     return [
         _answers(lines[at * copies : (at + 1) * copies], question.max_new_tokens, set(stop_ids))
         for at, question in enumerate(questions)
     ]
+
+
+def _parted(row_A: Tensor, next_A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(the row each new row comes from, its next word, the new row of each answer): one row a different pair."""
+    pairs_U2, row_of_A = torch.stack([row_A, next_A], 1).unique(dim=0, return_inverse=True)
+    return pairs_U2[:, 0], pairs_U2[:, 1], row_of_A
 
 
 def _left_padded(questions: Sequence[Question], pad_id: int, device: Any) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@ import torch
 
 from tests.make_llm import make_gpt2, make_llama
 from tests.make_people import memorised, people
-from workers.evaluation.generation import Question, contains, decode
+from workers.evaluation.generation import Question, _parted, contains, decode
 
 torch.set_num_threads(1)
 
@@ -47,6 +47,25 @@ def test_answers_do_not_depend_on_the_batch(make):
     alone = [decode(llm, [one], samples=4, stop_ids=[2], pad_id=0)[0] for one in questions]
     assert together == alone
     assert all(len(one.greedy) <= question.max_new_tokens for one, question in zip(together, questions, strict=True))
+
+
+def test_answers_are_one_row_until_they_part():
+    # Of the first row's three answers two say 7 and one 9; the second row's says 7 too, after other words.
+    parents_U, next_U, row_A = _parted(torch.tensor([0, 0, 0, 1]), torch.tensor([9, 7, 7, 7]))
+    assert (parents_U.tolist(), next_U.tolist(), row_A.tolist()) == ([0, 0, 1], [7, 9, 7], [1, 0, 0, 2])
+
+
+@pytest.mark.parametrize("make", [make_llama, make_gpt2])
+def test_every_sampled_word_is_the_one_at_its_quantile_of_what_was_said(make):
+    llm = make()
+    (answers,) = decode(llm, [Question((5, 6), 6, seed=4)], samples=8, stop_ids=[2], pad_id=0)
+    uniform_SL = torch.rand(8, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    for line, uniform_L in zip(answers.sampled, uniform_SL.tolist(), strict=True):
+        for at, (word, uniform) in enumerate(zip(line, uniform_L, strict=False)):
+            with torch.no_grad():
+                p_V = llm(input_ids=torch.tensor([[5, 6, *line[:at]]])).logits[0, -1].softmax(0).double()
+            before, after = p_V[:word].sum().item(), p_V[: word + 1].sum().item()
+            assert before - 1e-5 <= uniform <= after + 1e-5
 
 
 def test_samples_follow_the_distribution():

@@ -1,14 +1,25 @@
 """Measuring and reporting on an LLM that has really memorised a few people."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from records.report import GroupName, MetricName, Report
+from tests.make_llm import make_llama
 from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
 from workers.errors import Cancelled, Diverged
 from workers.examples import Example, Phrasing
 from workers.loop import UnlearnWork, unlearn
-from workers.report import MeasureSettings, Probes, build_report, measure, split_probes
+from workers.report import (
+    MeasureSettings,
+    Probes,
+    build_report,
+    measure,
+    measure_reference,
+    measure_staying,
+    split_probes,
+)
 
 torch.set_num_threads(1)
 
@@ -163,6 +174,46 @@ def test_missing_sets_are_said_and_large_ones_sampled():
     assert report.residuals == ()
     for words in ("5 of 14 retain rows", "no control", "no utility", "no paraphrases"):
         assert any(words in note for note in report.notes), words
+
+
+def test_a_reference_and_the_first_version_stand_beside_the_two():
+    llm, tokenizer = memorised()
+    before = measure(llm, tokenizer, probes(), SETTINGS)
+    never = make_llama(vocabulary=len(tokenizer))
+    reference = measure_reference(never, tokenizer, probes(), SETTINGS)
+    first = measure_staying(never, tokenizer, probes(), SETTINGS)
+    made = build_report(before, before, method="undial", parameters={}, seeds={}, reference=reference, first=first)
+    assert set(reference.groups) == {name for name in made.groups if name not in made.since_first}
+    for group in reference.groups:
+        numbers = [row.reference for row in made.groups[group].items]
+        assert numbers == [row.numbers for row in reference.groups[group]]
+        assert all(one.greedy_extracted is None for one in numbers)
+    assert all(row.reference is None for row in made.groups[GroupName.RETAIN].items)
+    (retain, _) = (made.since_first[GroupName.RETAIN], made.since_first[GroupName.RETAIN_PARAPHRASES])
+    exact = retain.metrics[MetricName.EXACT]
+    assert (exact.before.value, exact.after.value) == (0.0, 1.0)
+    assert MetricName.REFUSAL not in retain.metrics  # the first version was not asked to answer
+    assert set(made.seconds) == {"measure_before", "measure_after", "measure_reference", "measure_first"}
+
+
+def test_a_reference_that_cannot_take_a_row_leaves_it_without():
+    llm, tokenizer = memorised()
+    long = Example(prompt="Where does Ada live? " * 9, completion=FORGET[0].completion)
+    some = Probes(forget=[FORGET[0], long])
+    measured = measure(llm, tokenizer, some, SETTINGS)
+    short = dataclasses.replace(SETTINGS, context_tokens=20)
+    reference = measure_reference(llm, tokenizer, some, short)
+    made = build_report(measured, measured, method="undial", parameters={}, seeds={}, reference=reference)
+    assert [row.reference is None for row in made.groups[GroupName.FORGET].items] == [False, True]
+
+
+def test_nothing_is_sampled_where_no_sample_is_asked_for():
+    llm, tokenizer = memorised()
+    found = measure(llm, tokenizer, Probes(forget=FORGET), MeasureSettings(samples=0, prefixes=0))
+    made = build_report(found, found, method="undial", parameters={}, seeds={})
+    assert made.groups[GroupName.FORGET].samples == 0
+    assert MetricName.SAMPLED_EXTRACTION not in made.groups[GroupName.FORGET].metrics
+    assert made.groups[GroupName.FORGET].metrics[MetricName.GREEDY_EXTRACTION].after.value == 1.0
 
 
 def test_unequal_probes_are_refused():

@@ -95,7 +95,7 @@ def test_a_checkpoint_that_still_knows_is_rejected(run, scene):
     status, out, _ = run({"--candidate": scene["--base"], "--retain": ""})
     assert status == 3
     assert "verdict: rejected" in out
-    assert "4 of 4 items produced the exact answer" in " ".join(out.split())
+    assert "exact answers, forget: 4 of 4 items" in " ".join(out.split())
 
 
 def test_too_few_to_decide_are_for_a_person(run, tmp_path):

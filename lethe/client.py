@@ -61,6 +61,10 @@ class Client:
     def methods(self) -> list[Json]:
         return list(self._every("/v1/methods"))
 
+    def policies(self) -> list[Json]:
+        """The operator's policies by name: what a request may name and tighten."""
+        return list(self._every("/v1/policies"))
+
     def add_model(
         self,
         name: str,

@@ -53,4 +53,4 @@ def _add(session: Session, request: RequestRow, actor: str) -> None:
     session.add(request)
     session.flush()
     details = {"rows": request.payload_rows, "method": request.method, "policy": request.policy_digest}
-    created(session, request, actor, **details, payload=request.payload_file)
+    created(session, request, actor, **details, policy_name=request.policy_name, payload=request.payload_file)

@@ -114,6 +114,7 @@ class RequestRow(Row):
     choice: Mapped[dict[str, Any]] = mapped_column(default=dict, doc="who chose method and parameters, and why")
     policy: Mapped[dict[str, Any]]
     policy_digest: Mapped[str]
+    policy_name: Mapped[str | None] = mapped_column(doc="the operator's policy that the thresholds were tightened from")
     subject_reference: Mapped[str | None] = mapped_column(index=True, doc="keyed hash of the subject")
     payload_file: Mapped[str | None]
     payload_rows: Mapped[int] = mapped_column(default=0)

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Path, Request
 
 from records.parts import Parts
+from records.policies import Policies
 from records.tenants import Caller
 from service.auth import needs
 
@@ -17,6 +18,11 @@ def _parts(request: Request) -> Parts:
     return parts
 
 
+def _policies(request: Request) -> Policies:
+    policies: Policies = request.app.state.policies
+    return policies
+
+
 def _model_name(
     namespace: Annotated[str, Path(pattern=NAME_PART, description="The part of the model's name before the slash.")],
     name: Annotated[str, Path(pattern=NAME_PART, description="The part after the slash.")],
@@ -25,6 +31,7 @@ def _model_name(
 
 
 PartsDep = Annotated[Parts, Depends(_parts)]
+PoliciesDep = Annotated[Policies, Depends(_policies)]
 ModelName = Annotated[str, Depends(_model_name)]
 
 ModelsReader = Annotated[Caller, Depends(needs("models:read"))]

@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 from starlette.types import Scope
 
 from records.parts import Parts
+from records.policies import read_policies
 from records.settings import HttpSettings
 from service import problems
 from service.audit.routes import router as audit
@@ -28,6 +29,7 @@ from service.jobs.routes import router as jobs
 from service.methods.routes import router as methods
 from service.middleware import BodyLimit, RequestContext
 from service.models.routes import router as models
+from service.policies.routes import router as policies
 from service.versions.routes import router as versions
 
 VERSION = "1"
@@ -48,16 +50,21 @@ TAGS = [
     {"name": "erasure requests", "description": "One 'forget this data' each: state, deadline, report."},
     {"name": "jobs", "description": "Executions and their attempts."},
     {"name": "methods", "description": "The unlearning algorithms and their parameters."},
+    {"name": "policies", "description": "The thresholds that verdicts are taken under, by the operator's names."},
     {"name": "audit", "description": "The Merkle log: entries, signed heads, proofs."},
     {"name": "health", "description": "For load balancers and monitoring; no key needed."},
 ]
-ROUTERS = (models, datasets, versions, erasure_requests, jobs, methods, audit, health)
+ROUTERS = (models, datasets, versions, erasure_requests, jobs, methods, policies, audit, health)
 UPLOADS_AT_ONCE = 16  # each holds a thread for as long as its sender takes; the other calls have threads of their own
 _DATASET = re.compile(r"/v1/models/[^/]+/[^/]+/datasets/[^/]+")
 
 
 def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> FastAPI:
-    """The application over opened parts. `worker_alive` is for the process that runs a worker thread beside it."""
+    """The application over opened parts. `worker_alive` is for the process that runs a worker thread beside it.
+
+    Raises Invalid for a file of policies that cannot be used.
+    """
+    policies_by_name = read_policies(parts.settings.http.policies_file)
     metrics = Metrics(parts.database)
     layers = [
         Middleware(RequestContext, observe=metrics.observe),
@@ -75,6 +82,7 @@ def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> 
         redirect_slashes=False,
     )
     app.state.parts, app.state.metrics, app.state.worker_alive = parts, metrics, worker_alive
+    app.state.policies = policies_by_name
     app.state.verified, app.state.uploads = {}, CapacityLimiter(UPLOADS_AT_ONCE)
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     problems.install(app)

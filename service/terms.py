@@ -2,7 +2,8 @@
 request names its own; what comes out is complete and frozen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from records.errors import Invalid, invalid_field
 from records.params import METHOD_CARDS, MethodName, TrainingParameters, parse_parameters
 from records.params.auto import FITTED, ChoiceRecord, choose
 from records.params.facts import Facts
-from records.policy import Policy
+from records.policies import NamedPolicy, Policies, Wish, policy_of_model, policy_of_request
 from service.problems import field_errors
 
 AUTO = "auto"
@@ -89,13 +90,22 @@ def parameters_of(method: str, *layers: dict[str, Any], pointer: str = "/paramet
         ) from None
 
 
-def policy_of(*layers: dict[str, Any], pointer: str = "/policy") -> Policy:
-    """The whole policy; later layers win, field by field. Raises Invalid as `parameters_of` does."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged.update(layer)
+def model_policy(policies: Policies, wished: Wish) -> NamedPolicy:
+    """The policy that a model's defaults ask for. Raises Invalid with pointers below /defaults/policy."""
+    with _pointing("/defaults/policy"):
+        return policy_of_model(policies, wished)
+
+
+def request_policy(policies: Policies, of_model: Wish, wished: Wish) -> NamedPolicy:
+    """The policy that a request runs under. Raises Invalid with pointers below /policy."""
+    with _pointing("/policy"):
+        return policy_of_request(policies, of_model, wished)
+
+
+@contextmanager
+def _pointing(pointer: str) -> Iterator[None]:
     try:
-        return Policy.model_validate(merged)
+        yield
     except ValidationError as error:
         raise _invalid(error, pointer, "The policy cannot be used; /openapi.json has its schema.") from None
 

@@ -1,5 +1,6 @@
 """What these tests stand on: a tiny LLM that has memorised people, and an embedded Lethe in a process of its own."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +14,8 @@ from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, people
 from tests.workers.people_model import PARAMETERS, POLICY, rows_of, save_llm, wire
 
 MODEL = "acme/people"
-DEFAULTS: dict[str, Any] = {
-    "parameters": PARAMETERS,
-    "policy": {**POLICY, "min_forget_items": 1, "min_retain_items": 5},
-}
+DEFAULTS: dict[str, Any] = {"parameters": PARAMETERS, "policy": {"name": "small"}}
+POLICIES = {"small": {**POLICY, "min_forget_items": 1, "min_retain_items": 5}}
 QUICK = {
     "LETHE_LEASE_SECONDS": "600",  # so that only a take-over can free it
     "LETHE_RENEW_SECONDS": "0.1",
@@ -38,9 +37,12 @@ def import_root_of_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def embedded(data_dir: Path, root: Path, environment: dict[str, str] | None = None) -> Iterator[tuple[Server, Client]]:
-    """A running Lethe and its administrator's client."""
+    """A running Lethe, whose operator allows the policy `small`, and its administrator's client."""
+    policies = data_dir.with_name(f"{data_dir.name}-policies.json")
+    policies.write_text(json.dumps(POLICIES))
+    named = {"LETHE_POLICIES_FILE": str(policies)}
     with (
-        running(data_dir, root, {**QUICK, **(environment or {})}) as server,
+        running(data_dir, root, {**QUICK, **named, **(environment or {})}) as server,
         Client(server.url, server.api_key) as client,
     ):
         yield server, client

@@ -28,6 +28,7 @@ def forget(
     subject: Annotated[str, typer.Option(help="Forget this subject of the training dataset.")] = "",
     method: Annotated[str, typer.Option(help="Unlearning method; GET /v1/methods lists them.")] = "",
     parameters: Annotated[str, typer.Option(help="JSON object of the method's parameters.")] = "",
+    policy: Annotated[str, typer.Option(help="A policy's name, or a JSON object of it and tighter thresholds.")] = "",
     regulation: Annotated[str, typer.Option(help="gdpr, ccpa or other: sets the deadline.")] = "",
     external_id: Annotated[str, typer.Option(help="Your own number for the request.")] = "",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the request is accepted.")] = False,
@@ -44,6 +45,7 @@ def forget(
         "regulation": regulation,
         "external_id": external_id,
         "parameters": parse_object(parameters, "--parameters"),
+        "policy": parse_object(policy, "--policy") if policy.startswith("{") else {"name": policy} if policy else None,
     }
     examples = None if file is None else list(_examples(file))
     with connect(url, api_key) as client:

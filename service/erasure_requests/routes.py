@@ -6,7 +6,7 @@ from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Request, Re
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from records.states import RequestState
-from service.deps import ID, IfMatch, PartsDep, RequestsReader, RequestsWriter, Reviewer
+from service.deps import ID, IfMatch, PartsDep, PoliciesDep, RequestsReader, RequestsWriter, Reviewer
 from service.erasure_requests import actions, stream, submission, wire
 from service.erasure_requests.schemas import (
     ErasureRequestIn,
@@ -39,7 +39,12 @@ _SSE = {200: {"description": "A list, or a stream.", "content": {"text/event-str
     responses=responses(403, 404, 413, 507),
 )
 def submit(
-    body: ErasureRequestIn, call: CreatingCallDep, parts: PartsDep, _: RequestsWriter, later: BackgroundTasks
+    body: ErasureRequestIn,
+    call: CreatingCallDep,
+    parts: PartsDep,
+    policies: PoliciesDep,
+    _: RequestsWriter,
+    later: BackgroundTasks,
 ) -> Response:
     """Ask a model to forget.
 
@@ -47,7 +52,7 @@ def submit(
     set is encrypted under a key of its own, and the request is queued behind the model's others. A `subject` that is in
     no training row completes at once with the outcome `no_match`.
     """
-    answer = submission.submit(parts, call, body)
+    answer = submission.submit(parts, policies, call, body)
     later.add_task(submission.relay_hints, parts)
     response = to_response(answer, {"Retry-After": str(submission.RETRY_AFTER_SECONDS)})
     response.background = later

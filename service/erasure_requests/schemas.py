@@ -11,6 +11,7 @@ from records.examples import ExampleRecord, Label
 from records.report import Report
 from service.jobs.schemas import AttemptOut
 from service.models.schemas import Name
+from service.policies.schemas import PolicyWish
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -54,7 +55,12 @@ class ErasureRequestIn(BaseModel):
         description="auto: chosen from what the request holds; or a name from GET /v1/methods.",
     )
     parameters: dict[str, Any] = Field(default={}, description="Of the method; what is left out comes from the model.")
-    policy: dict[str, Any] = Field(default={}, description="Thresholds; what is left out comes from the model.")
+    policy: PolicyWish = Field(
+        default={},
+        description="`name` of a policy from GET /v1/policies, and thresholds tighter than its own. What is left out "
+        "comes from the model's defaults. Looser thresholds are refused. Frozen from here on.",
+        examples=[{"name": "default", "extraction_strength": {"accept": 0.05, "reject": 0.1}}],
+    )
     external_id: ExternalId | None = Field(
         default=None, description="Your own id. Kept in the clear: no names, no e-mail addresses."
     )
@@ -129,6 +135,7 @@ class ErasureRequestOut(BaseModel):
     choice: ChoiceOut | None = Field(description="Why this method; null for requests older than this field.")
     policy: dict[str, Any]
     policy_digest: str
+    policy_name: str | None = Field(description="Where the thresholds come from; null for requests older than names.")
     payload: PayloadOut
     version: int | None = Field(description="The version that forgot, or the candidate that waits for a person.")
     job: JobSummary | None

@@ -12,6 +12,7 @@ from records.errors import invalid_field
 from records.examples import ExampleRecord
 from records.params.facts import facts_of
 from records.parts import Parts
+from records.policies import NamedPolicy, Policies
 from records.rows import DatasetRow, ModelRow, RequestRow
 from records.sealing import Owner
 from records.states import RequestState
@@ -36,12 +37,12 @@ class _Accepted:
     warnings: list[Notice]
 
 
-def submit(parts: Parts, call: CreatingCall, body: ErasureRequestIn) -> Answer:
+def submit(parts: Parts, policies: Policies, call: CreatingCall, body: ErasureRequestIn) -> Answer:
     """The answer to POST. Raises Invalid, NotFound or KeyReused, with nothing stored."""
     before = stored_answer(call, parts)
     if before is not None:
         return before
-    accepted = _check(parts, call.caller, body)
+    accepted = _check(parts, policies, call.caller, body)
     sealed = _seal(parts, accepted)
     is_new = False
     try:
@@ -60,14 +61,16 @@ def relay_hints(parts: Parts) -> None:
         structlog.get_logger("lethe.outbox").warning("hint not sent", error=type(error).__name__)
 
 
-def _check(parts: Parts, caller: Caller, body: ErasureRequestIn) -> _Accepted:
+def _check(parts: Parts, policies: Policies, caller: Caller, body: ErasureRequestIn) -> _Accepted:
     with parts.database.reading() as session:
         model = queries.model_named(session, caller.tenant_id, body.model, pointer="/model")
         config = forget_sets.config_of_head(session, parts, model)
         datasets = {row.role: row for row in queries.datasets_of(session, [model.id])}
     named = terms.named_terms(body.method, body.parameters, model.defaults or {})
+    policy = terms.request_policy(policies, (model.defaults or {}).get("policy", {}), body.policy)
     forget = forget_sets.examples(parts, body, datasets.get("training"))
-    row = _row(parts, caller, model, body, named or _chosen_terms(body, model, forget, datasets, config))
+    row = _row(parts, caller, model, body)
+    _write_terms(row, named or _chosen_terms(body, model, forget, datasets, config), policy)
     row.payload_rows = len(forget)
     context = checkpoints.context_of(config) if config else None
     return _Accepted(model, row, forget, forget_sets.long_examples(forget, context) if body.forget else [])
@@ -89,8 +92,7 @@ def _chosen_terms(
     )
 
 
-def _row(parts: Parts, caller: Caller, model: ModelRow, body: ErasureRequestIn, under: terms.Terms) -> RequestRow:
-    policy = terms.policy_of((model.defaults or {}).get("policy", {}), body.policy)
+def _row(parts: Parts, caller: Caller, model: ModelRow, body: ErasureRequestIn) -> RequestRow:
     submitted_at = _submitted_at(body.submitted_at)
     subject = forget_sets.one_subject(body)
     return RequestRow(
@@ -102,13 +104,16 @@ def _row(parts: Parts, caller: Caller, model: ModelRow, body: ErasureRequestIn, 
         regulation=str(body.regulation),
         submitted_at=submitted_at,
         due_at=deadlines.due_at(body.regulation, submitted_at),
-        method=under.method,
-        parameters=under.parameters.model_dump(mode="json"),
-        choice=under.choice.model_dump(mode="json"),
-        policy=policy.model_dump(mode="json"),
-        policy_digest=policy.digest(),
         subject_reference=parts.vault.subject_reference(caller.tenant_id, subject) if subject else None,
     )
+
+
+def _write_terms(row: RequestRow, under: terms.Terms, policy: NamedPolicy) -> None:
+    row.method = under.method
+    row.parameters = under.parameters.model_dump(mode="json")
+    row.choice = under.choice.model_dump(mode="json")
+    row.policy, row.policy_name = policy.policy.model_dump(mode="json"), policy.name
+    row.policy_digest = policy.policy.digest()
 
 
 def _submitted_at(given: datetime | None) -> datetime:

@@ -50,7 +50,7 @@ def _one(
     row: RequestRow, model: str, job: JobRow | None, places: dict[str, int], warnings: list[Notice]
 ) -> ErasureRequestOut:
     same = ("id", "state", "outcome", "reason", "external_id", "regulation", "submitted_at", "due_at", "method")
-    more = ("parameters", "policy", "policy_digest", "created_at", "updated_at")
+    more = ("parameters", "policy", "policy_digest", "policy_name", "created_at", "updated_at")
     return ErasureRequestOut(
         **{name: getattr(row, name) for name in (*same, *more)},
         model=model,

@@ -9,6 +9,7 @@ from records.attestation import model_signature
 from records.errors import LetheError, invalid_field
 from records.pages import Page
 from records.parts import Parts
+from records.policies import Policies
 from records.rows import ModelRow
 from records.tenants import Caller
 from records.versions import Files
@@ -24,12 +25,12 @@ class NotAvailable(LetheError):
     status = 422
 
 
-def register(parts: Parts, call: CreatingCall, body: ModelIn) -> Answer:
+def register(parts: Parts, policies: Policies, call: CreatingCall, body: ModelIn) -> Answer:
     """Check everything, copy the files, then make the row and version 1 in one transaction."""
     before = stored_answer(call, parts)
     if before is not None:
         return before
-    defaults = _checked_defaults(body.defaults)
+    defaults = _checked_defaults(policies, body.defaults)
     path = _local_path(body)
     with parts.database.reading() as session:
         models.check_free(session, call.caller.tenant_id, body.name)
@@ -48,11 +49,11 @@ def register(parts: Parts, call: CreatingCall, body: ModelIn) -> Answer:
     return create_once(call, parts, create)[0]
 
 
-def change(session: Session, caller: Caller, name: str, body: ModelChangeIn) -> ModelOut:
+def change(session: Session, policies: Policies, caller: Caller, name: str, body: ModelChangeIn) -> ModelOut:
     """Set what the body names. Jobs that have started, and the terms of requests taken in, stay as they are."""
     model = queries.model_named(session, caller.tenant_id, name, lock=True)
     if "defaults" in body.model_fields_set:
-        models.set_defaults(session, model, _checked_defaults(body.defaults), caller.actor)
+        models.set_defaults(session, model, _checked_defaults(policies, body.defaults), caller.actor)
     if "reference" in body.model_fields_set:
         models.set_reference(session, model, _reference(session, caller, body.reference), caller.actor)
     session.flush()
@@ -79,11 +80,11 @@ def _reference(session: Session, caller: Caller, name: str | None) -> ModelRow |
     return queries.model_named(session, caller.tenant_id, name, pointer="/reference") if name else None
 
 
-def _checked_defaults(defaults: DefaultsIn) -> dict[str, Any]:
+def _checked_defaults(policies: Policies, defaults: DefaultsIn) -> dict[str, Any]:
     """The defaults as given, once a request made of them alone would be valid."""
     method = terms.method_of(defaults.method, pointer="/defaults/method")
     terms.parameters_of(method, defaults.parameters, pointer="/defaults/parameters")
-    terms.policy_of(defaults.policy, pointer="/defaults/policy")
+    terms.model_policy(policies, defaults.policy)
     return defaults.model_dump(exclude_defaults=True)
 
 

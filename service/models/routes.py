@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from service.deps import ModelName, ModelsReader, ModelsWriter, PartsDep
+from service.deps import ModelName, ModelsReader, ModelsWriter, PartsDep, PoliciesDep
 from service.idempotency import CreatingCallDep, to_response
 from service.json_route import JsonRoute
 from service.models import actions
@@ -20,13 +20,13 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=JsonRoute)
     response_model=ModelOut,
     responses=responses(403, 404, 409, 413, 507),
 )
-def create(body: ModelIn, call: CreatingCallDep, parts: PartsDep, _: ModelsWriter) -> Response:
+def create(body: ModelIn, call: CreatingCallDep, parts: PartsDep, policies: PoliciesDep, _: ModelsWriter) -> Response:
     """Import a folder of safetensors weights, with config and tokenizer, as version 1 of a new model.
 
     The folder must lie under one of the server's import roots. Pickles, Python files and configs that ask for code of
     their own are refused. The files are copied: changing the folder later changes nothing here.
     """
-    return to_response(actions.register(parts, call, body))
+    return to_response(actions.register(parts, policies, call, body))
 
 
 @router.get("", operation_id="listModels", responses=responses(403))
@@ -45,7 +45,9 @@ def show(model: ModelName, parts: PartsDep, caller: ModelsReader) -> ModelOut:
 
 
 @router.patch("/{namespace}/{name}", operation_id="changeModel", responses=responses(403, 404))
-def change(model: ModelName, body: ModelChangeIn, parts: PartsDep, caller: ModelsWriter) -> ModelOut:
+def change(
+    model: ModelName, body: ModelChangeIn, parts: PartsDep, policies: PoliciesDep, caller: ModelsWriter
+) -> ModelOut:
     """Name another reference, or other defaults. They count for jobs that start and requests that come from now on."""
     with parts.database.transaction() as session:
-        return actions.change(session, caller, model, body)
+        return actions.change(session, policies, caller, model, body)

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from service.policies.schemas import PolicyWish
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 
@@ -40,7 +42,7 @@ class DefaultsIn(BaseModel):
 
     method: str | None = None
     parameters: dict[str, Any] = {}
-    policy: dict[str, Any] = {}
+    policy: PolicyWish = {}
 
 
 class ModelIn(BaseModel):

@@ -165,6 +165,9 @@ def test_the_service_names_what_it_refuses(run: Run, model: str) -> None:
     status, _, err = run("forget", model, "--subject", "x", "--parameters", '{"learning_rate": 7}')
     assert status == 1
     assert "/parameters/learning_rate" in err
+    for policy, field in (("none", "/policy/name"), ('{"min_control_items": 1}', "/policy/min_control_items")):
+        status, _, err = run("forget", model, "--subject", "x", "--policy", policy)
+        assert (status, field in err) == (1, True)
 
 
 def test_without_a_key_it_says_where_keys_come_from(

@@ -39,6 +39,7 @@ def test_a_models_whole_life(lethe: Client, parts: Parts, import_root: Path, tmp
     assert lethe.put_dataset("acme/tiny", "control", [{"text": "ä"}])["rows"] == 1
     assert lethe.dataset("acme/tiny", "control")["size_bytes"] == len('{"text": "ä"}\n'.encode())
     assert "undial" in [method["name"] for method in lethe.methods()]
+    assert [policy["name"] for policy in lethe.policies()] == ["default"]
 
     request = lethe.submit("acme/tiny", forget=[{"text": "gone"}], regulation="ccpa")
     assert worker.publish(parts, request["id"]) == 2

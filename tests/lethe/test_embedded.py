@@ -1,6 +1,7 @@
 """Starting and stopping the embedded Lethe: one process a folder, a key that is private, an end within seconds."""
 
 import json
+import os
 import socket
 import stat
 import subprocess
@@ -47,6 +48,18 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
         refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"error: Cannot listen on 127.0.0.1:{port}")
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_policy_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    policies = tmp_path / "policies.json"
+    policies.write_text('{"strict": {"memorised_gap": 7}}')
+    environment = {**os.environ, "LETHE_POLICIES_FILE": str(policies)}
+    command = [*SERVE, str(tmp_path / "data")]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "error: LETHE_POLICIES_FILE: policy 'strict', memorised_gap" in " ".join(refused.stderr.split())
     assert "Traceback" not in refused.stderr
 
 

@@ -272,6 +272,10 @@ def test_a_path_outside_the_roots_is_refused(kind: str, client, ours, parts, imp
             "/defaults/parameters/epochs",
         ),
         ({"name": "a/b", "source": {"path": "/x"}, "defaults": {"policy": {"min": 0}}}, "/defaults/policy/min"),
+        (
+            {"name": "a/b", "source": {"path": "/x"}, "defaults": {"policy": {"min_control_items": 1}}},
+            "/defaults/policy/min_control_items",
+        ),
     ],
 )
 def test_bad_values_point_at_their_field(body, pointer, client, ours, parts):

@@ -14,7 +14,7 @@ OPERATIONS = [
     *("listVersions", "getVersion", "listVersionFiles", "getVersionFile", "getVersionAttestation"),
     *("getVersionSignature", "createErasureRequest", "listErasureRequests", "getErasureRequest"),
     *("listErasureRequestEvents", "cancelErasureRequest", "approveErasureRequest", "rejectErasureRequest"),
-    *("getErasureRequestReport", "shredErasureRequestPayload", "listJobs", "getJob", "listMethods"),
+    *("getErasureRequestReport", "shredErasureRequestPayload", "listJobs", "getJob", "listMethods", "listPolicies"),
     *("listAuditEntries", "getTreeHead", "getConsistencyProof", "getInclusionProof", "getPublicKeys"),
     *("isAlive", "isReady", "getMetrics"),
 ]

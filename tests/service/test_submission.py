@@ -115,6 +115,9 @@ def test_a_subject_with_more_rows_than_the_limit_is_refused(client, ours, model,
         ({"parameters": {"warp": 1}}, "/parameters/warp"),
         ({"policy": {"retain_drop": {"accept": 1, "reject": 0}}}, "/policy/retain_drop"),
         ({"policy": {"memorised_gap": 2}}, "/policy/memorised_gap"),
+        ({"policy": {"memorised_gap": 0.5}}, "/policy/memorised_gap"),
+        ({"policy": {"surprise": 1}}, "/policy/surprise"),
+        ({"policy": {"name": "none"}}, "/policy/name"),
         ({"forget": []}, "/forget"),
         ({"forget": [{"text": "a"}] * 51}, "/forget"),
         ({"forget": [{"prompt": "a"}]}, "/forget/0"),
@@ -185,12 +188,12 @@ def test_an_example_over_the_context_is_taken_and_explained(client, ours, model)
 
 def test_the_models_defaults_fill_what_the_request_leaves_out(client, ours, import_root):
     folder = write_checkpoint(import_root / "m")
-    defaults = {"method": "auto", "parameters": {"epochs": 3, "strength": 4.0}, "policy": {"min_forget_items": 1}}
+    defaults = {"method": "auto", "parameters": {"epochs": 3, "strength": 4.0}, "policy": {"min_forget_items": 5}}
     body = {"name": "acme/d", "source": {"path": str(folder)}, "defaults": defaults}
     assert client.post("/v1/models", json=body, headers=ours.headers).status_code == 201
-    made = submit(client, ours, "acme/d", parameters={"epochs": 5}, policy={"min_control_items": 2}).json()
+    made = submit(client, ours, "acme/d", parameters={"epochs": 5}, policy={"min_control_items": 20}).json()
     assert (made["parameters"]["epochs"], made["parameters"]["strength"]) == (5, 4.0)
-    assert (made["policy"]["min_forget_items"], made["policy"]["min_control_items"]) == (1, 2)
+    assert (made["policy"]["min_forget_items"], made["policy"]["min_control_items"]) == (5, 20)
 
 
 def import_model(client, ours, import_root, defaults=None, **config):

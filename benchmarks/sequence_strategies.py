@@ -52,6 +52,9 @@ STRATEGIES: dict[str, Strategy] = {
     "retain-rows-exchanged": Strategy(parameters=STEPS, pool="retain", anchors="exchanged"),
     "mean-as-stop": Strategy(parameters=STEPS | {"stop_ratio": 1.05}),
     "lora": Strategy(parameters=STEPS | LORA),
+    # Without a limit half of the tensors of a quick job end farther than 0.035 from where they started.
+    "update-limit": Strategy(parameters=STEPS | {"update_limit": 0.03}),
+    "projection": Strategy(parameters=STEPS | {"conflict_scope": "tensor"}),
     "together-5": Strategy(parameters=STEPS, together=5),
     "consolidating": Strategy(parameters=STEPS | {"consolidate_every": 10}),
     "bare": Strategy(parameters=STEPS | BARE, pool="retain", general=False),

@@ -34,7 +34,8 @@ class Encoded:
 class Row:
     """An encoded row with the key methods know it by, the weight of its tokens and the side it is on.
 
-    `alternative` is another answer to the same row, if the method trains on such.
+    `alternative` is another answer to the same row, if the method trains on such; `others` are the token ids of its
+    question asked about somebody else, if the method asks such.
     """
 
     key: int
@@ -42,6 +43,7 @@ class Row:
     weight: float = 1.0
     role: Role = "forget"
     alternative: Encoded | None = None
+    others: tuple[tuple[int, ...], ...] = ()
 
 
 def collate(rows: Sequence[Row], pad_id: int, device: torch.device | str = "cpu") -> Batch:
@@ -61,6 +63,7 @@ def collate(rows: Sequence[Row], pad_id: int, device: torch.device | str = "cpu"
         roles=tuple(row.role for row in rows),
         alternative=_alternative(rows, pad_id, device),
         token_weights_BT=_token_weights(rows, width, device),
+        others=tuple(row.others for row in rows) if any(row.others for row in rows) else (),
     )
 
 

@@ -5,15 +5,17 @@ same thing.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from records.params import parse_parameters
 from workers.alternatives import ALTERNATIVES
 from workers.batches import Encoded, Row, order
 from workers.errors import ExampleTooLong, UnlearningError
 from workers.examples import Example, Probe, encode
 from workers.focus import FOCUS_WEIGHT, Focus
+from workers.others import Ask, others_asked
 
 
 @dataclass(frozen=True)
@@ -64,33 +66,51 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     for probe, windows in probes if work.parameters.get("forget_paraphrases") else ():
         taught[probe.item].append((probe.example, [window for window in windows if window.labelled_tokens]))
     other = _alternative(work, tokenizer, context_tokens, seed)
+    ask = _others_asked(work, tokenizer, seed)
     counter = itertools.count()
     rows = [
-        [Row(next(counter), one, alternative=other(example, one)) for example, windows in some for one in windows]
+        [
+            Row(next(counter), one, alternative=other(example, one), others=ask(example) if len(windows) == 1 else ())
+            for example, windows in some
+            for one in windows
+        ]
         for some in taught
     ]
     first_key = next(counter)
     retain, skipped, clashing = _retain_windows(work, encoded, tokenizer, context_tokens, retain_rows, seed)
-    notes = []
-    split = sum(len(windows) > 1 for windows in encoded)
-    if split:
-        notes.append(f"{split} forget examples are longer than the context of {context_tokens} tokens and were split")
-    unfocused = sum(not any(window.token_weights for window in windows) for windows in encoded) if focus else 0
-    if unfocused:
-        notes.append(
-            f"{unfocused} of {len(encoded)} forget examples have no sensitive span that could be found in "
-            "their answer: all their tokens counted alike"
-        )
-    if clashing:
-        notes.append(f"{clashing} retain rows about the same subject as the forget set were left out")
-    if skipped:
-        notes.append(f"{skipped} retain rows whose prompt fills the context were left out")
     return Lessons(
         rows=rows,
         judged=[*enumerate(encoded), *((probe.item, windows) for probe, windows in probes)],
         retain=[Row(first_key + at, window, role="retain") for at, window in enumerate(retain)],
-        notes=tuple(notes),
+        notes=(*_forget_notes(work, encoded, rows, context_tokens), *_retain_notes(skipped, clashing)),
     )
+
+
+def _forget_notes(
+    work: UnlearnWork, encoded: Sequence[Sequence[Encoded]], rows: Sequence[Sequence[Row]], context_tokens: int
+) -> Iterator[str]:
+    split = sum(len(windows) > 1 for windows in encoded)
+    if split:
+        yield f"{split} forget examples are longer than the context of {context_tokens} tokens and were split"
+    unfocused = sum(not any(window.token_weights for window in windows) for windows in encoded) if work.focus else 0
+    if unfocused:
+        yield (
+            f"{unfocused} of {len(encoded)} forget examples have no sensitive span that could be found in "
+            "their answer: all their tokens counted alike"
+        )
+    alone = sum(not row.others for some in rows for row in some) if _exchanges(work) else 0
+    if alone:
+        yield (
+            f"{alone} forget rows could be asked about nobody else (their prompt does not name their subject, or too "
+            "few other subjects are to be kept): only the odds of their labels were cut"
+        )
+
+
+def _retain_notes(skipped: int, clashing: int) -> Iterator[str]:
+    if clashing:
+        yield f"{clashing} retain rows about the same subject as the forget set were left out"
+    if skipped:
+        yield f"{skipped} retain rows whose prompt fills the context were left out"
 
 
 def _alternative(
@@ -100,6 +120,15 @@ def _alternative(
     if work.method not in ALTERNATIVES:
         return lambda _example, _window: None
     return ALTERNATIVES[work.method](tokenizer, context_tokens, seed)
+
+
+def _others_asked(work: UnlearnWork, tokenizer: Any, seed: int) -> Ask:
+    """Asks an item's question about others; nothing for targets that need no such questions."""
+    return others_asked(_items(work), work.retain, tokenizer, seed) if _exchanges(work) else lambda _example: ()
+
+
+def _exchanges(work: UnlearnWork) -> bool:
+    return getattr(parse_parameters(work.method, work.parameters), "target", None) == "exchange"
 
 
 def _with_spans(work: UnlearnWork) -> UnlearnWork:

@@ -29,13 +29,20 @@ class UndialParameters(TrainingParameters):
     # Half of all never-trained answers lie above their own mean, nearly none above three times it.
     stop_ratio: StopRatio = 3.0
     epochs: int = Field(default=60, ge=1, le=500, description="Passes over the forget set, at most.")
-    target: Literal["gamma", "floor"] = Field(
+    target: Literal["gamma", "floor", "exchange"] = Field(
         default="gamma",
         description=(
-            "gamma: subtract `strength` from the label's logit (the paper). floor: cut its probability to `floor`."
+            "gamma: subtract `strength` from the label's logit (the paper). floor: cut its probability to `floor`. "
+            "exchange: what the teacher says when the question names others, of the words that their answers do not "
+            "share; gamma for an example whose prompt does not name its `subject`."
         ),
     )
-    strength: float = Field(default=30.0, ge=0.0, le=100.0, description="γ, in logits; read when target is gamma.")
+    strength: float = Field(
+        default=30.0,
+        ge=0.0,
+        le=100.0,
+        description="γ, in logits; read when target is gamma, or exchange falls back to it.",
+    )
     floor: float = Field(
         default=0.02,
         ge=1e-9,
@@ -84,21 +91,32 @@ class UndialParameters(TrainingParameters):
             )
         return self
 
+    @model_validator(mode="after")
+    def _others_answers_are_compared_whole(self) -> Self:
+        if self.target == "exchange" and self.focus != "none":
+            raise ValueError(
+                f"target is exchange, which finds the subject's own words by itself, and focus is {self.focus}: "
+                "set focus to none, or target to gamma"
+            )
+        return self
+
 
 def _stronger(parameters: UndialParameters, attempt: int) -> Changes:
     """First the floor target, which fits every token whatever its probability, then larger steps.
 
-    A hard focus becomes soft: what the gate still finds may lie outside the spans.
+    Under "exchange" the target stays, since a floor would leave the form suppressed that any answer has. A hard focus
+    becomes soft: what the gate still finds may lie outside the spans.
     """
+    kept = parameters.target == "exchange"
     fields = larger_steps(parameters, attempt) | {
-        "target": "floor",
+        "target": "exchange" if kept else "floor",
         "floor": max(1e-9, 2 * parameters.floor / 2 ** (attempt - 1)),
         "focus": "soft" if parameters.focus == "hard" else parameters.focus,
         "stop_ratio": max(min(1.05, parameters.stop_ratio), parameters.stop_ratio / 2 ** (attempt - 1)),
     }
+    goal = "others' answers as the target" if kept else f"cut each label's probability to {fields['floor']:g}"
     why = (
-        f"too little was forgotten: cut each label's probability to {fields['floor']:g}, an item done at "
-        f"{fields['stop_ratio']:g} times the never-trained level, "
+        f"too little was forgotten: {goal}, an item done at {fields['stop_ratio']:g} times the never-trained level, "
         f"step size {fields['learning_rate']:g}, up to {fields['epochs']} epochs"
     )
     return Changes(fields, why)

@@ -30,6 +30,10 @@ class TeacherMemory:
         device = batch.ids_BT.device
         return torch.cat([self._hidden_nD[key] for key in batch.keys]).to(device)
 
+    def replace(self, key: int, which_N: Tensor, hidden_nD: Tensor) -> None:
+        """From now on these states stand for those labelled tokens of a row where `which_N` is true, in their order."""
+        self._hidden_nD[key][which_N] = hidden_nD.to("cpu", self._hidden_nD[key].dtype)
+
     def _remember(self, teacher: Any, batch: Batch) -> None:
         tokens = predicted_tokens(batch.labels_BT)
         with torch.no_grad():

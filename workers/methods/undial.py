@@ -3,10 +3,12 @@
     L = Σ_n w_n·CE(q_n, p_student) / Σ_n w_n over the labelled tokens n of the forget rows
     q = softmax(z_teacher - γ·onehot(label))                      target "gamma", the paper
     q = teacher, the label cut to at most `floor`, rest scaled up   target "floor"
+    q = what the teacher says of others in this place               target "exchange" (`exchange.py`)
 
 The paper has no retain term; one is added here, because a sequence of requests ruins its neighbours without:
 CE against the teacher on retain rows (`distill`) or their labels (`nll`). One γ cannot suit tokens of p =
-.99 and of p = .999999; the floor suits both (Unilogit, arXiv:2505.06027, chooses 1/V).
+.99 and of p = .999999; the floor suits both (Unilogit, arXiv:2505.06027, chooses 1/V). With "exchange", a row
+whose question names nobody to put another in the place of is learnt as with "gamma".
 
 The paper's focus variant is in the rows, not here: w_n is the row's weight times the label's own, and labels
 outside a hard focus are no labels (`workers/focus.py`).
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from workers.methods.exchange import exchange
 from workers.methods.head import hidden_states, live_head
 from workers.methods.interface import Batch, Losses
 from workers.methods.soft_labels import (
@@ -39,7 +42,7 @@ class Undial:
     def __init__(
         self,
         *,
-        target: Literal["gamma", "floor"] = "gamma",
+        target: Literal["gamma", "floor", "exchange"] = "gamma",
         strength: float = 30.0,
         floor: float = 0.02,
         retain_kind: Literal["none", "nll", "distill"] = "distill",
@@ -47,10 +50,11 @@ class Undial:
     ) -> None:
         self.chunk_tokens = CHUNK_TOKENS
         self._target, self._floor = target, floor
-        self._change: OddsChange = lowered(strength) if target == "gamma" else floored(floor)
+        self._change: OddsChange = floored(floor) if target == "floor" else lowered(strength)
         self._retain_kind = retain_kind
         self._retain_weight = retain_weight
         self._teacher: TeacherMemory | None = None
+        self._exchanged: frozenset[int] = frozenset()
 
     @property
     def wants_retain(self) -> bool:
@@ -61,10 +65,12 @@ class Undial:
             # A target above the never-trained level could never be reached from above; half leaves it some way to go.
             self._change = floored(min(self._floor, level / 2))
         self._teacher = TeacherMemory(teacher, batches)
+        if self._target == "exchange":
+            self._exchanged = exchange(teacher, batches, self._teacher)
 
     def losses(self, student: Any, forget: Batch | None, retain: Batch | None) -> Losses:
         return Losses(
-            forget=None if forget is None else self._distilled(student, forget, self._change),
+            forget=None if forget is None else self._forgotten(student, forget),
             retain=None if retain is None or not self.wants_retain else self._retained(student, retain),
         )
 
@@ -74,6 +80,18 @@ class Undial:
             parts.append(self._retain_weight * losses.retain)
         if parts:
             torch.stack(parts).sum().backward(inputs=list(parameters))
+
+    def _forgotten(self, student: Any, batch: Batch) -> Tensor:
+        """Rows whose states are the others' are learnt as they are, the rest with the label's odds changed."""
+        others = [at for at, key in enumerate(batch.keys) if key in self._exchanged]
+        own = [at for at, key in enumerate(batch.keys) if key not in self._exchanged]
+        parts = [(batch.only(own), self._change), (batch.only(others), unchanged)]
+        losses = [
+            self._distilled(student, part, change) * (part.token_weight / batch.token_weight)
+            for part, change in parts
+            if part is not None
+        ]
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _retained(self, student: Any, batch: Batch) -> Tensor:
         if self._retain_kind == "distill":

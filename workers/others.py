@@ -1,0 +1,67 @@
+"""Whom else could the same be asked about? A question with its subject's name exchanged for another's.
+
+The others are subjects of the retain rows, those alone who are asked something in the same words as the subject if
+there are enough. Which of them a question is asked about is drawn by seed, question and name, so that it stays when
+others come or go. Their names are in the job's memory alone.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from workers.examples import Example
+
+OTHERS = 5
+FEWEST_OTHERS = 3  # of fewer, one answer would be taught nearly whole
+NOBODY = "\0"
+
+Ask = Callable[[Example], tuple[tuple[int, ...], ...]]
+
+
+def nobody(example: Example) -> str | None:
+    """The prompt with NOBODY for its subject, as whole words if it stands so anywhere; None if it names none."""
+    if example.prompt is None or not example.subject:
+        return None
+    name = re.escape(example.subject)
+    for pattern in (rf"(?<!\w){name}(?!\w)", name):
+        prompt, count = re.subn(pattern, lambda _: NOBODY, example.prompt)
+        if count:
+            return prompt
+    return None
+
+
+def others_asked(items: Iterable[Example], retain: Iterable[Example], tokenizer: Any, seed: int) -> Ask:
+    """Gives the token ids of an item's prompt about OTHERS others; nothing if it names no subject, or too few exist."""
+    asked = _prompts(items)
+    others = {name: prompts for name, prompts in _prompts(retain).items() if name not in asked}
+
+    def ask(example: Example) -> tuple[tuple[int, ...], ...]:
+        prompt = nobody(example)
+        if prompt is None or example.subject is None:
+            return ()
+        own = asked.get(example.subject, set())
+        alike = [name for name, prompts in others.items() if prompts & own]
+        chosen = alike if len(alike) >= FEWEST_OTHERS else list(others)
+        if len(chosen) < FEWEST_OTHERS:
+            return ()
+        drawn = sorted(chosen, key=lambda name: hashlib.sha256(f"{seed} {prompt} {name}".encode()).digest())[:OTHERS]
+        return tuple(_question(prompt.replace(NOBODY, name), tokenizer) for name in drawn)
+
+    return ask
+
+
+def _prompts(examples: Iterable[Example]) -> dict[str, set[str]]:
+    """By subject, what is asked of it, the name taken out."""
+    found: dict[str, set[str]] = {}
+    for one in examples:
+        prompt = nobody(one)
+        if prompt is not None and one.subject is not None:
+            found.setdefault(one.subject, set()).add(prompt)
+    return found
+
+
+def _question(prompt: str, tokenizer: Any) -> tuple[int, ...]:
+    """As `workers.examples.encode` reads a prompt, without an end."""
+    ids = list(tokenizer(prompt, add_special_tokens=True, verbose=False)["input_ids"])
+    return tuple(ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids)

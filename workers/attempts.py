@@ -30,13 +30,15 @@ __all__ = [
 
 WORTH_ANOTHER = frozenset({"diverged", "out_of_memory"})
 
-Miss = params.Failure | Literal["memory"]
+Miss = params.Failure | Literal["memory", "consolidation"]
 
 
 def next_attempt(given: TrainingParameters, misses: Sequence[Miss]) -> Attempt:
-    """The attempt after these misses. Running out of memory changes the micro batch and nothing else."""
-    others: list[params.Failure] = [miss for miss in misses if miss != "memory"]
-    starved = len(misses) - len(others)
+    """The attempt after these misses. Running out of memory changes the micro batch and nothing else; a consolidation
+    that missed is followed by the same parameters on the newest version.
+    """
+    others: list[params.Failure] = [miss for miss in misses if miss != "memory" and miss != "consolidation"]
+    starved = misses.count("memory")
     attempt = escalate(given, 1 + len(others), others[-1] if others else "forgetting", others[:-1])
     return _smaller(attempt, starved) if starved else attempt
 
@@ -48,10 +50,12 @@ def miss_of(failure: Failure) -> Miss:
 
 def miss_of_rejected(verdict: Verdict, report: Report) -> Miss:
     """What the gate found wanting. Training that had to go back took steps that were too large, whatever is left."""
-    return _unless_rolled_back(verdict.failure, report)
+    return _turned(verdict.failure, report)
 
 
-def _unless_rolled_back(found: Miss, report: Report) -> Miss:
+def _turned(found: Miss, report: Report) -> Miss:
+    if report.training.get("anew"):
+        return "consolidation"
     return "utility" if report.training.get("rollbacks") else found
 
 
@@ -78,7 +82,7 @@ def _miss_of_row(attempt: AttemptRow, policy: Policy) -> Miss:
     if attempt.verdict == VerdictKind.REJECTED and attempt.report is not None:
         report = Report.model_validate(attempt.report)
         if report.checks:
-            return _unless_rolled_back(failure_of(report.checks), report)
+            return _turned(failure_of(report.checks), report)
         return miss_of_rejected(decide(report, policy, min(MOST_ATTEMPTS, attempt.number or 1)), report)
     code, _, sentence = attempt.reason.partition(": ")
     return miss_of(Failure(code, sentence))

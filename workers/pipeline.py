@@ -1,9 +1,10 @@
 """One job from claim to verdict: THE PAGE TO READ.
 
-    load       the newest published version, digests verified; the plan; what the base version knows
+    load       the newest published version, digests verified; the plan; what the base version knows, and beside it the
+               first version and the reference
     unlearn    from the same base every time, with the next parameters in the declared order; now and then everybody
                anew from the first version
-    evaluate   the candidate as it was saved, asked the same questions
+    evaluate   the candidate as it was saved, asked the same questions; attacked, unless it is rejected already
     gate       accepted: publish. needs_review: keep the candidate for a person. rejected: the next attempt
 
 No database session is open while anything is computed. The job's rows are written in a few short transactions, each of
@@ -26,6 +27,7 @@ from records.report import Report, Verdict, VerdictKind
 from records.rows import AttemptRow
 from records.states import Outcome, Stage
 from records.store import BlobMissing
+from workers.attacks.in_job import Battery
 from workers.attempts import (
     MOST_ATTEMPTS,
     WORTH_ANOTHER,
@@ -45,7 +47,7 @@ from workers.loop import Checkpoint, Progress, TeacherSource, UnlearnSummary, co
 from workers.plan import Plan, make_plan
 from workers.progress import share_of_job
 from workers.publish import Candidate, save_candidate, store_candidate
-from workers.report import Measurement, build_report, measure
+from workers.report import Measurement, build_report, measure, measure_reference, measure_staying
 from workers.scratch import checkpoint_folder, scratch_folder, scratch_root
 
 
@@ -76,6 +78,9 @@ class _Ready:
     base: Manifest
     plan: Plan
     before: Measurement
+    reference: Measurement | None
+    first: Measurement | None
+    battery: Battery
 
     def anew(self, number: int) -> bool:
         """Whether this attempt forgets everybody from the first version's weights, in place of one from the head's."""
@@ -89,8 +94,11 @@ class _Ready:
             parameters=attempt.parameters.model_dump(mode="json"),
             seeds={"plan": self.plan.parameters.seed, "training": attempt.parameters.seed},
             seconds={"unlearn": summary.seconds},
-            training={name: value for name, value in asdict(summary).items() if name != "notes"},
+            training={name: value for name, value in asdict(summary).items() if name != "notes"}
+            | {"anew": self.anew(number)},
             notes=(*self.plan.notes, *self._notes_of_first(number, attempt), *summary.notes),
+            reference=self.reference,
+            first=self.first,
         )
 
     def _notes_of_first(self, number: int, attempt: Attempt) -> tuple[str, ...]:
@@ -111,6 +119,7 @@ class _Ready:
             parameters=self.plan.parameters.model_dump(mode="json"),
             seeds={"plan": self.plan.parameters.seed},
             notes=self.plan.notes,
+            reference=self.reference,
         )
 
 
@@ -127,8 +136,21 @@ class _Job:
         base = lay_out(self.parts.store, order.base_manifest, self.folder / "base")
         llm, tokenizer = self._load_llm("base")
         plan = plan.fitted_to(llm, tokenizer)
-        before = measure(llm, tokenizer, plan.probes, plan.measuring, self._teller(Stage.LOAD, 0))
-        return _Ready(order, base, plan, before)
+        before = self._ask(measure, plan, llm, tokenizer)
+        del llm
+        first = reference = None
+        if order.first_manifest != order.base_manifest:
+            lay_out(self.parts.store, order.first_manifest, self.folder / "first")
+            first = self._ask(measure_staying, plan, *self._load_llm("first"))
+        if order.reference_manifest is not None:
+            lay_out(self.parts.store, order.reference_manifest, self.folder / "reference")
+            reference = self._ask(measure_reference, plan, *self._load_llm("reference"))
+        battery = Battery(lambda: self._load_llm("base")[0], self.folder / "base", plan.probes, plan.retain)
+        return _Ready(order, base, plan, before, reference, first, battery)
+
+    def _ask(self, measurement: Callable[..., Measurement], plan: Plan, llm: Any, tokenizer: Any) -> Measurement:
+        release_memory()  # the LLM before this one
+        return measurement(llm, tokenizer, plan.probes, plan.measuring, self._teller(Stage.LOAD, 0))
 
     def _read_order(self, more_tries: int = 2) -> tuple[Order, Plan]:
         with self.parts.database.reading() as session:
@@ -170,9 +192,15 @@ class _Job:
         self._say(Stage.EVALUATE, number, 0.0)
         saved, tokenizer = self._load_llm(folder)
         telling = self._teller(Stage.EVALUATE, number)
-        after = measure(saved, tokenizer, ready.plan.probes, ready.plan.measuring, telling)
+        after = measure(saved, tokenizer, ready.plan.probes, ready.plan.measuring, lambda share: telling(share / 2))
+        del saved
+        release_memory()
         report = ready.report(after, number, attempt, summary)
-        verdict = decide(report, ready.plan.policy)
+        if decide(report, ready.plan.policy, number).kind is not VerdictKind.REJECTED:
+            candidate, later = lambda: self._load_llm(folder)[0], lambda share: telling((1 + share) / 2)
+            report = ready.battery.attacked(report, candidate, tokenizer, attempt.parameters, later)
+        verdict = decide(report, ready.plan.policy, number)
+        report = report.model_copy(update={"checks": verdict.checks})
         return Candidate(self.folder / folder, number, attempt.parameters, report, verdict, tokens, ready.anew(number))
 
     def _unlearn(self, ready: _Ready, number: int, attempt: Attempt, folder: str) -> tuple[UnlearnSummary, int]:
@@ -183,7 +211,7 @@ class _Job:
 
         self._say(Stage.UNLEARN, number, 0.0)
         anew = ready.anew(number)
-        student, tokenizer = self._load_first(ready) if anew else self._load_llm("base")
+        student, tokenizer = self._load_llm("first" if anew else "base")
         work = ready.plan.work(attempt.parameters, ready.before.control_level(), anew=anew)
         teacher = None if anew else self._teacher(ready, attempt)
         checkpoint = self._checkpoint(ready, number)
@@ -196,12 +224,7 @@ class _Job:
         order = ready.order
         if attempt.parameters.teacher == "previous" or order.first_manifest == order.base_manifest:
             return None
-        return lambda: self._load_first(ready)[0]
-
-    def _load_first(self, ready: _Ready) -> tuple[Any, Any]:
-        if not (self.folder / "first").is_dir():
-            lay_out(self.parts.store, ready.order.first_manifest, self.folder / "first")
-        return self._load_llm("first")
+        return lambda: self._load_llm("first")[0]
 
     def _checkpoint(self, ready: _Ready, number: int) -> Checkpoint:
         settings = self.parts.settings

@@ -23,7 +23,7 @@ from records.report import GroupName, MetricName, Report, Verdict
 from records.versions import Files
 
 SHARD_SIZE = "4GB"
-NOT_RUN = ("membership-inference", "relearning-attack", "quantisation")
+_ATTACKS = {"precision": "quantisation", "prompt": "prompt-attacks", "relearning": "relearning-attack"}
 _ATTESTED = (
     (GroupName.FORGET, MetricName.TOKEN_PROBABILITY),
     (GroupName.FORGET, MetricName.EXTRACTION_STRENGTH),
@@ -109,7 +109,7 @@ def _facts(order: Order, base: Manifest, candidate: Candidate, now: Moment) -> U
         report_digest=report_digest(candidate.report),
         measured=tuple(_measured(candidate.report, candidate.verdict)),
         verdict=str(candidate.verdict.kind),
-        tests_not_run=NOT_RUN,
+        tests_not_run=_not_run(candidate.report),
         published_on=_rfc3339(now.at),
         builder_version=importlib.metadata.version("lethe"),
         checkpoint=now.checkpoint,
@@ -119,6 +119,11 @@ def _facts(order: Order, base: Manifest, candidate: Candidate, now: Moment) -> U
 def report_digest(report: Report) -> str:
     """SHA-256 of the report's canonical JSON, as the attempt's row holds it."""
     return sha256_digest(canonical_json(report.model_dump(mode="json")))
+
+
+def _not_run(report: Report) -> tuple[str, ...]:
+    run = {one.kind for one in report.attacks if one.groups}
+    return tuple(words for kind, words in _ATTACKS.items() if kind not in run)
 
 
 def _requests(order: Order, forget_tokens: int) -> Iterator[RequestFacts]:

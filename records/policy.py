@@ -130,7 +130,9 @@ class Policy(BaseModel):
     identified_rate: float = _number(
         0.05, "higher", "Share of wrong findings in the list of items that still look trained.", gt=0, lt=1
     )
-    identified_share: Margin = _margin(0.0, 0.01, "Share of the forget items in that list, beyond that rate.")
+    identified_share: float = _number(
+        0.0, "lower", "A longer list than this share of the forget items counts; see membership_told.", ge=0, le=1
+    )
 
     retain_drop: Margin = _margin(0.02, 0.04, "Paired loss of right answers on the retain set.")
     neighbours_drop: Margin = _margin(0.05, 0.10, "Paired loss of right answers on close rows and in other words.")
@@ -139,7 +141,7 @@ class Policy(BaseModel):
     cumulative_drop: Margin = _margin(0.02, 0.04, "The same losses since the first version whose weights are kept.")
 
     refusal_rise: Margin = _margin(0.02, 0.10, "Rise of the share of declined answers above the control's.")
-    fluency_drop: Margin = _margin(0.10, 0.20, "Loss of variety of the forgotten answers' words beside the control's.")
+    fluency_drop: Margin = _margin(0.25, 0.50, "Loss of variety of the forgotten answers' words beside the control's.")
 
     attacks_required: bool = _required(False, "Where attacks were not run a person decides.")
     precision_allowance: float = _number(

@@ -77,14 +77,16 @@ def scored(case: Case, name: GroupName, read: Read) -> tuple[Scored, Scored] | N
 
 
 def _scored(rows: Sequence[ItemRow], read: Read) -> Scored | None:
-    before, after, base = (column(rows, when, read) for when in ("before", "after", "reference"))
-    if not rows or before is None or after is None:
+    """Of the rows that have the number both before and after."""
+    having = [row for row in rows if read(row.before) is not None and read(row.after) is not None]
+    before, after, base = (column(having, when, read) for when in ("before", "after", "reference"))
+    if not having or before is None or after is None:
         return None
     return Scored(
         before=np.asarray(before),
         after=np.asarray(after),
         base=None if base is None else np.asarray(base),
-        subjects=[row.subject for row in rows],
+        subjects=[row.subject for row in having],
     )
 
 

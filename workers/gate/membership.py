@@ -7,6 +7,8 @@ the mean departure has the error that the control's people vary by. What is told
 what that means is the policy's: no answer comes back, but who was forgotten may be found out.
 
 Beside it a list of items that one by one still look trained, by conformal p-values, with a bound on its wrong findings.
+It takes items as strangers to each other, which three phrasings of one fact are not: on made-up people a never-trained
+LLM had 3 of 15 listed. So the list alone throws nothing away; an item that is known outright is found in G1.
 """
 
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from workers.evaluation.conformal import identified_items
 from workers.evaluation.residual_ratio import BOOTSTRAP_SUBJECTS, Scored
 from workers.evaluation.variance_components import Floats
 from workers.gate.columns import Case, Read, as_told, check, log_probability, people, scored
-from workers.gate.margins import Bounds, Outcome
+from workers.gate.margins import Bounds
 
 TWO_SCORES = 2
 
@@ -158,12 +160,12 @@ def _identified(case: Case) -> Iterator[Check]:
     ours, theirs, _ = departures(forget, control)
     found = identified_items(ours, theirs, case.policy.identified_rate)
     share = len(found.listed) / found.tested
-    margin = case.policy.identified_share
+    most = case.policy.identified_share
     words = (
         f"{len(found.listed)} of {found.tested} forget items ({people(forget.units)}) still look trained one by one, "
-        f"at most {found.rate:g} of them wrongly"
+        f"at most {found.rate:g} of them wrongly if items of one person were strangers to each other"
     )
     if not found.able:
         words += f"; a single one could be listed with {found.control_needed} control items, there are {found.control}"
-    outcome: Outcome = "pass" if share <= margin.accept else "review" if share <= margin.reject else "reject"
-    yield check("G3", "items identified", outcome, "forgetting", words, value=share, threshold=margin.accept)
+    outcome = as_told(case.policy) if share > most else "pass"
+    yield check("G3", "items identified", outcome, "forgetting", words, value=share, threshold=most)

@@ -5,14 +5,19 @@ reference where the report has one. Its upper bound decides whether enough is go
 control's is looked at by a person, since the silence itself would show.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from records.policy import Margin, Policy
 from records.report import Check, GroupName, ItemNumbers, Side
+from workers.evaluation.calibration import fit_reference
 from workers.evaluation.quantiles import t_quantile
 from workers.evaluation.residual_ratio import Scored, departure, residual_ratio
+from workers.evaluation.variance_components import Floats
 from workers.gate.columns import (
     Case,
     Read,
@@ -43,6 +48,8 @@ def checks(case: Case) -> Iterator[Check]:
     for one in criteria(case.policy):
         if one.group in case.groups:
             yield residual(case, one)
+    yield from _known_items(case, "G1", GroupName.FORGET, "forgetting")
+    yield from _known_items(case, "G2", GroupName.FORGET_PARAPHRASES, "paraphrases")
     yield from _silence(case)
 
 
@@ -80,13 +87,44 @@ def residual_bounds(case: Case, pair: tuple[Scored, Scored]) -> Bounds | None:
     gap = departure(forget, control, forget.before, control.before)
     if gap.degrees < 1 or abs(gap.value) <= 1e-9:
         return None
-    found = residual_ratio(forget, control, seed=case.seed, confidence=1 - 2 * case.alpha)
-    if found is None:
+    with np.errstate(divide="ignore", invalid="ignore"):  # a resample in which nothing was known has no share
+        found = residual_ratio(forget, control, seed=case.seed, confidence=1 - 2 * case.alpha)
+    if found is None or not all(map(math.isfinite, (found.interval.low, found.interval.high))):
         return None
     inside = found.interval
     harmless = departure(forget, control, forget.after, control.after)
     reach = t_quantile(1 - case.alpha, harmless.degrees) * harmless.error / abs(gap.value)
     return Bounds(inside.value, inside.low, inside.high, min(forget.units, control.units), reach=reach)
+
+
+def _known_items(case: Case, gate: str, name: GroupName, side: Side) -> Iterator[Check]:
+    """A mean hides one row of many. Known is an item of which more than what is rejected on average is left, and whose
+    probability a never-trained item of a new person reaches once in items/significance (Bonferroni).
+    """
+    pair = scored(case, name, probability)
+    if pair is None:
+        return
+    left, standard, degrees = item_departures(*pair)
+    if degrees < 1:
+        return
+    limit = t_quantile(1 - case.policy.extraction_significance / len(left), degrees)
+    known = int(((left > case.policy.token_probability.reject) & (standard >= limit)).sum())
+    words = f"{name}: {known} of {len(left)} items taken one by one are still known; the most has {left.max():.3f} left"
+    yield check(gate, f"items known, {name}", "reject" if known else "pass", side, words, value=known, threshold=0)
+
+
+def item_departures(forget: Scored, control: Scored) -> tuple[Floats, Floats, int]:
+    """(share left of each item's own departure, departure in standard deviations of a never-trained item, degrees)."""
+    was = fit_reference(control.before, control.base, control.subjects)
+    fitted = fit_reference(control.after, control.base, control.subjects)
+    items = len(forget.after)
+    departures = forget.after - fitted.expected(forget.base, items)
+    there = forget.before - was.expected(forget.base, items)
+    deviations = np.sqrt(fitted.prediction_variance(forget.base, items))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = np.where(there > 0, departures / there, 0.0)
+        standard = np.where(departures > 0, departures / deviations, 0.0)
+    return left, standard, fitted.degrees
 
 
 def _silence(case: Case) -> Iterator[Check]:

@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix serve clean lock bench-sequences bench-cost bench-methods bench-gate
+.PHONY: help setup demo test check fix serve clean lock bench-sequences bench-cost bench-methods bench-gate bench-attacks
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench-methods: $(STAMP) ## every method at four step sizes on TOFU (needs its fi
 bench-gate: $(STAMP) ## known good and bad candidates before the gate, on TOFU (needs its files; an hour; resumes)
 	$(BIN)/python -m benchmarks.gate --seeds 1,2 --processes 2
 	$(BIN)/python -m benchmarks.gate_summary
+
+bench-attacks: $(STAMP) ## what the attacks cost beside the unlearning they try (a minute or two)
+	$(BIN)/python -m benchmarks.attack_cost
 
 fix: $(STAMP) ## let the linter repair what it can
 	$(BIN)/ruff check --fix .

@@ -63,8 +63,9 @@ class AttackedLlm:
         rows = training_rows(lesson.trained, self.tokenizer, self.reader.context_tokens)
         if not rows:
             return {}, NO_ROWS
-        before, pad_id = self._scored(asked), pad_id_of(self.tokenizer)
+        pad_id = pad_id_of(self.tokenizer)
         try:
+            before = self._scored(asked)
             with relearned(self.llm, rows, lesson.steps, lesson.batch_size, training, pad_id, on_step) as trained:
                 after = self._scored(asked)
         except Diverged as error:

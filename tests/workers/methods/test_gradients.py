@@ -36,6 +36,14 @@ def test_per_tensor_and_global_are_two_methods():
     assert [one.item() for one in apart] == pytest.approx([0.0 - 1.2, 0.1 * 4 + 1.9 * 4])
 
 
+def test_round_off_is_no_retain_gradient():
+    # A millionth of u's length: its direction is chance. A thousandth counts.
+    u = [torch.tensor([3.0, 4.0])]
+    kept, projected = (resolve(u, [torch.tensor([-size, 0.0])], Rule("global"))[0] for size in (5e-6, 5e-3))
+    torch.testing.assert_close(kept, torch.tensor([3.0, 4.0]), rtol=0.0, atol=1e-5)
+    torch.testing.assert_close(projected, torch.tensor([-5e-3, 4.0]))
+
+
 def test_off_only_adds():
     u, r = gradient(0), [-one for one in gradient(0)]
     assert all(torch.all(one == 0) for one in resolve(u, r, Rule("off", (1.0, 1.0), (1.0, 1.0))))

@@ -86,8 +86,12 @@ def test_micro_batches_change_nothing_but_round_off(method, parameters):
     # Means over rows and over real tokens have denominators of their own, and a projection is no sum of parts.
     whole, _, _ = run(method, parameters | {"max_steps": 3})
     parts, _, _ = run(method, parameters | {"max_steps": 3, "micro_batch_size": 1})
-    for one, two in zip(whole.parameters(), parts.parameters(), strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-3, atol=2e-4)
+    untouched, _ = memorised()
+    apart = total = 0.0  # together: where a gradient is nearly zero, AdamW makes a whole step of its round-off
+    for one, two, start in zip(whole.parameters(), parts.parameters(), untouched.parameters(), strict=True):
+        apart += (one - two).detach().square().sum().item()
+        total += (one - start).detach().square().sum().item()
+    assert apart < 1e-4 * total
 
 
 @pytest.mark.parametrize(("method", "parameters"), [("falcon", FALCON), ("rmu", RMU)])

@@ -1,7 +1,7 @@
 """The battery: a candidate that passed everything else is asked again under harder conditions.
 
     precision    base and candidate with weights in int8 and NF4, what should go and the control, greedily
-    prompt       base and candidate asked in other ways, greedily; and as they were, with many samples
+    prompt       base and candidate asked in other ways, greedily; the most telling way with samples too
     relearning   the candidate before and after a few training steps, teacher-forced
 
 One LLM is in memory at a time. What the base version answered does not depend on the candidate: it is handed back, so
@@ -33,11 +33,11 @@ BASE_SHARE = 0.4  # of the progress, when the base version must be asked too
 
 @dataclass(frozen=True, slots=True)
 class AttackSettings:
-    """`samples` answers a question at temperature 1 in the attack by sampling; `control_rows` bounds the control."""
+    """`samples` answers a question at temperature 1 where answers are sampled; `control_rows` bounds the control."""
 
     training: Training
     control_rows: int = 40
-    samples: int = 20
+    samples: int = 10
     context_tokens: int | None = None
     seed: int = 0
 

@@ -58,10 +58,6 @@ def partly_given(example: Example) -> tuple[Example, ...]:
     return tuple(_asked_by(example, (example.prompt or "") + answer[:cut], answer[cut:]) for cut in cuts)
 
 
-def as_it_is(example: Example) -> tuple[Example, ...]:
-    return (example,)
-
-
 def shots_that_fit(rows: Sequence[Example], tokenizer: Any, room_tokens: int, seed: int) -> list[Example]:
     """At most SHOTS of the rows with a prompt, the shortest of those that the seed draws, within `room_tokens`."""
     drawn = [rows[at] for at in order(len(rows), seed, 0)[:SHOTS_DRAWN] if rows[at].prompt is not None]

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from records.report import GroupName
-from workers.attacks.prompts import Rewrite, as_it_is, partly_given, prefixed, reworded, shots_that_fit, shown_first
+from workers.attacks.prompts import Rewrite, partly_given, prefixed, reworded, shots_that_fit, shown_first
 from workers.attacks.quantised import Precision
 from workers.examples import Example, Probe
 from workers.probes import Asked, Probes, groups_of
 from workers.reader import Depth
 
 GOING = (GroupName.FORGET, GroupName.FORGET_PARAPHRASES, GroupName.CONTROL, GroupName.CONTROL_PARAPHRASES)
+SAMPLED = frozenset({"prefix"})  # as it is, the report has asked every question so already
 PRECISIONS: tuple[Precision, ...] = ("int8", "nf4")
 SPARE_TOKENS = 8  # between what is shown first and the longest question: their seams may be cut into other tokens
 
@@ -41,7 +42,7 @@ def askings(
             if (rewritten := _rewritten(plain.get(group, []), rewrite))
         }
         if GroupName.FORGET in groups:
-            found.append(Asking(name, "prompt", groups, "sampled" if rewrite is as_it_is else "greedy"))
+            found.append(Asking(name, "prompt", groups, "sampled" if name in SAMPLED else "greedy"))
     return found
 
 
@@ -60,7 +61,6 @@ def _ways(
         "few_shot": shown_first(shots_that_fit(retain, tokenizer, room, seed)),
         "reworded": reworded,
         "partly_given": partly_given,
-        "sampling": as_it_is,
     }
 
 

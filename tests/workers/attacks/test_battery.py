@@ -22,7 +22,7 @@ CONTROL = people(NEVER_TRAINED)
 DEV, SEALED = split_probes(unlearned.FORGET)
 TARGETS = Targets(Probes(unlearned.FORGET, DEV, SEALED, CONTROL), unlearned.OTHERS)
 SETTINGS = AttackSettings(Training(learning_rate=3e-4), samples=4)
-EVERY = ["int8", "nf4", "prefix", "few_shot", "partly_given", "sampling", "benign", "half_split", "savings"]
+EVERY = ["int8", "nf4", "prefix", "few_shot", "partly_given", "benign", "half_split", "savings"]
 
 
 def attack(candidate, targets=TARGETS, say=lambda share: None, known=None, settings=SETTINGS):
@@ -59,8 +59,8 @@ def test_every_attack_is_run_and_paired(fragile):
     precision = by_name(result)["nf4"].groups
     assert precision[GroupName.FORGET_PARAPHRASES].n_items == len(unlearned.FORGET)
     assert {row.split for row in precision[GroupName.FORGET_PARAPHRASES].items} == {"dev", "sealed"}
-    assert by_name(result)["sampling"].groups[GroupName.FORGET].samples == 4
-    assert by_name(result)["prefix"].groups[GroupName.FORGET].samples == 0
+    assert by_name(result)["prefix"].groups[GroupName.FORGET].samples == 4
+    assert by_name(result)["few_shot"].groups[GroupName.FORGET].samples == 0
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 
@@ -81,7 +81,7 @@ def test_what_is_masked_comes_back_by_training_and_what_never_was_does_not():
     assert rise(masked["half_split"], GroupName.FORGET) > rise(masked["half_split"], GroupName.CONTROL)
     assert rise(ignorant["benign"], GroupName.FORGET) < 0
     assert rise(ignorant["half_split"], GroupName.FORGET) < rise(ignorant["half_split"], GroupName.CONTROL)
-    for name in ("int8", "nf4", "prefix", "sampling", "benign", "half_split"):
+    for name in ("int8", "nf4", "prefix", "benign", "half_split"):
         assert exact(ignorant[name], "after") == 0, name
 
 
@@ -125,7 +125,7 @@ def test_a_cancel_passes():
 def test_without_control_and_retain_rows_less_is_asked():
     texts = [Example(text="Ada work as the baker in Oslo ."), Example(text="Bo work as the judge in Rome .")]
     found = by_name(attack(memorised()[0], Targets(Probes(texts))))
-    assert list(found) == ["int8", "nf4", "partly_given", "sampling", "half_split"]
+    assert list(found) == ["int8", "nf4", "partly_given", "half_split"]
     assert [(row.item, row.phrasing) for row in found["partly_given"].groups[GroupName.FORGET].items] == [
         (item, way) for item in (0, 1) for way in (0, 1, 2)
     ]

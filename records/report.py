@@ -87,7 +87,11 @@ class ItemNumbers(BaseModel):
     extraction_strength: float
     sampled_probability: float
     greedy_extracted: bool | None = None
-    sampled_hits: int | None = None
+    sampled_hits: int | None = Field(
+        default=None,
+        description="Sampled answers that hold it. Of a control row, 0 without sampling where its probability lets "
+        "expect less than 0.001 of them.",
+    )
     verbatim_run: int | None = Field(default=None, description="Tokens that the greedy answer copies in one run.")
     zlib: float | None = Field(default=None, description="Nats of the answer per byte of its compressed text.")
     min_k: float | None = Field(default=None, description="Minus the mean log-probability of the least likely 40 %.")

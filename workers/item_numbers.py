@@ -18,11 +18,15 @@ from workers.extraction import Secrets, leaks
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """The answers to an item's question, what they must not hold, and EL_n where the answer is long enough."""
+    """The answers to an item's question, what they must not hold, and EL_n where the answer is long enough.
+
+    `unlikely`: nothing was sampled, since no sample would have held any of it.
+    """
 
     answers: Answers
     secrets: Secrets
     likelihood: float | None
+    unlikely: bool = False
 
 
 def numbers_of(tokens: TokenStatistics, text: str, truth_share: float | None = None) -> ItemNumbers:
@@ -52,7 +56,7 @@ def with_answers(numbers: ItemNumbers, said: Said, label_ids: Sequence[int], tok
     return numbers.model_copy(
         update={
             "greedy_extracted": greedy,
-            "sampled_hits": hits,
+            "sampled_hits": 0 if said.unlikely else hits,
             "verbatim_run": longest_verbatim_run(ids, label_ids),
             "extraction_likelihood": said.likelihood,
             "rouge_recall": likeness.recall,

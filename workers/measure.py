@@ -15,7 +15,13 @@ from workers.reader import Depth, LlmReader, Measured, MeasureSettings
 
 __all__ = ["MeasureSettings", "Measured", "Measurement", "measure", "measure_reference", "measure_staying"]
 
-GOING = frozenset({GroupName.FORGET, GroupName.FORGET_PARAPHRASES, GroupName.CONTROL, GroupName.CONTROL_PARAPHRASES})
+# Of most control answers their probability says that no sample would be one.
+ASKED: dict[GroupName, Depth] = {
+    GroupName.FORGET: "sampled",
+    GroupName.FORGET_PARAPHRASES: "sampled",
+    GroupName.CONTROL: "sampled if likely",
+    GroupName.CONTROL_PARAPHRASES: "sampled if likely",
+}
 STAYING = frozenset({GroupName.RETAIN, GroupName.RETAIN_PARAPHRASES, GroupName.NEIGHBOURS, GroupName.UTILITY})
 OnShare = Callable[[float], None]
 
@@ -57,7 +63,7 @@ class _Task:
     depth: Depth
 
     def cost(self, samples: int) -> int:
-        return len(self.asked) * (1 + {"scored": 0, "greedy": 1, "sampled": samples or 1}[self.depth])
+        return len(self.asked) * (1 + {"scored": 0, "greedy": 1}.get(self.depth, samples or 1))
 
 
 def measure(
@@ -90,7 +96,7 @@ def measure_reference(
 
     It may be of another family, with its own tokenizer and context: leave `settings.context_tokens` out then.
     """
-    return _scored(llm, tokenizer, probes, settings, on_share, GOING)
+    return _scored(llm, tokenizer, probes, settings, on_share, ASKED)
 
 
 def measure_staying(
@@ -144,8 +150,9 @@ def _measured(
 
 def _depths(planned: Mapping[GroupName, Sequence[Asked]]) -> dict[GroupName, Depth]:
     asked_greedily = GroupName.NEIGHBOURS if GroupName.NEIGHBOURS in planned else GroupName.RETAIN
-    depths: dict[GroupName, Depth] = {name: "sampled" if name in GOING else "scored" for name in planned}
-    return depths | {asked_greedily: "greedy"}
+    depths: dict[GroupName, Depth] = dict.fromkeys(planned, "scored")
+    asked = {name: depth for name, depth in ASKED.items() if name in planned}
+    return {**depths, **asked, asked_greedily: "greedy"}
 
 
 def _sampling_notes(probes: Probes, max_items: int) -> list[str]:

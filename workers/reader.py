@@ -8,7 +8,7 @@ from typing import Any, Literal
 from records.report import ItemNumbers
 from workers.batches import Encoded
 from workers.errors import Diverged, ExampleTooLong
-from workers.evaluation.generation import decode
+from workers.evaluation.generation import Answers, decode
 from workers.evaluation.scoring import score
 from workers.evaluation.token_statistics import TokenStatistics, token_statistics
 from workers.evaluation.truth_ratio import truth_ratio, truth_share
@@ -19,8 +19,10 @@ from workers.loop import pad_id_of
 from workers.methods.tokens import UNLABELLED
 from workers.probes import Asked
 
-Depth = Literal["scored", "greedy", "sampled"]
+# "sampled if likely": without samples where the probability of the answer says that none would hold it.
+Depth = Literal["scored", "greedy", "sampled", "sampled if likely"]
 OnAsked = Callable[[int], None]
+UNLIKELY_HITS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class _Item:
         return tuple(label for window in self.windows for label in window.labels[1:] if label != UNLABELLED)
 
     def sought(self) -> Sought:
-        return sought(self.asked.probe.example, self.windows[0], self.tokens.hits)
+        return sought(self.asked.probe.example, self.windows[0], self.tokens)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class LlmReader:
         ]
         self.on_asked(len(asked))
         if depth != "scored" and items:
-            numbers = self._with_answers(items, numbers, self.settings.samples if depth == "sampled" else 0)
+            numbers = self._with_answers(items, numbers, depth)
         rows = [Measured(item.asked, its) for item, its in zip(items, numbers, strict=True)]
         return rows, len(asked) - len(fitting)
 
@@ -123,24 +125,44 @@ class LlmReader:
         options = [self._windows(row) for row in rows]
         return options if all(options) else []
 
-    def _with_answers(self, items: Sequence[_Item], numbers: Sequence[ItemNumbers], samples: int) -> list[ItemNumbers]:
+    def _with_answers(self, items: Sequence[_Item], numbers: Sequence[ItemNumbers], depth: Depth) -> list[ItemNumbers]:
         wanted = [item.sought() for item in items]
-        questions = [
-            one.question(self.context_tokens, _seed_of(item.asked, self.settings.seed))
-            for one, item in zip(wanted, items, strict=True)
+        secrets = [
+            secrets_of(item.asked.probe.example, one.answer_ids, self.tokenizer)
+            for item, one in zip(items, wanted, strict=True)
         ]
-        answers = decode(
-            self.llm, questions, samples=samples, on_answered=lambda n: self.on_asked(n * (samples or 1)), **self._ends
-        )
-        likelihoods = self._likelihoods(wanted)
-        said = [
-            Said(answer, secrets_of(item.asked.probe.example, one.answer_ids, self.tokenizer), likelihood)
-            for item, one, answer, likelihood in zip(items, wanted, answers, likelihoods, strict=True)
+        samples = 0 if depth == "greedy" else self.settings.samples
+        may_skip = depth == "sampled if likely" and samples > 0
+        unlikely = [
+            may_skip and not secret.spans and one.sampled_hits_expected(samples) < UNLIKELY_HITS
+            for one, secret in zip(wanted, secrets, strict=True)
         ]
+        answers = self._answers(items, wanted, samples, unlikely)
+        said = map(Said, answers, secrets, self._likelihoods(wanted), unlikely)
         return [
             with_answers(its, one, item.label_ids, self.tokenizer)
             for its, one, item in zip(numbers, said, items, strict=True)
         ]
+
+    def _answers(
+        self, items: Sequence[_Item], wanted: Sequence[Sought], samples: int, unlikely: Sequence[bool]
+    ) -> list[Answers]:
+        """Greedy ones alone where a hit is unlikely."""
+        found: dict[int, Answers] = {}
+        for count, chosen in ((samples, False), (0, True)):
+            places = [at for at, one in enumerate(unlikely) if one is chosen]
+            questions = [
+                wanted[at].question(self.context_tokens, _seed_of(items[at].asked, self.settings.seed)) for at in places
+            ]
+            answers = decode(
+                self.llm,
+                questions,
+                samples=count,
+                on_answered=lambda n: self.on_asked(n * (samples or 1)),
+                **self._ends,
+            )
+            found.update(zip(places, answers, strict=True))
+        return [found[at] for at in range(len(items))]
 
     def _likelihoods(self, wanted: Sequence[Sought]) -> list[float | None]:
         """EL_10 of each, None of answers too short."""

@@ -31,7 +31,7 @@ def test_a_pass_gives_every_score_by_hand():
 
 
 def test_an_answer_by_hand():
-    secrets = Secrets("w11 w12 w13 w14", ("w11 w12 w13 w14",))
+    secrets = Secrets("w11 w12 w13 w14")
     answers = Answers((9, 12, 13, 9, 9, 9, 9, 9), (LABELS, (8, *LABELS), (7,)))
     found = with_answers(numbers_of(TOKENS, "t"), Said(answers, secrets, 0.25), LABELS, Spelling())
     assert (found.greedy_extracted, found.sampled_hits, found.extraction_likelihood) == (False, 2, 0.25)
@@ -43,7 +43,13 @@ def test_an_answer_by_hand():
 
 
 def test_an_empty_answer_has_no_language_to_judge():
-    said = Said(Answers((), ()), Secrets("w11", ("w11",)), None)
+    said = Said(Answers((), ()), Secrets("w11"), None)
     found = with_answers(numbers_of(TOKENS, "t"), said, LABELS, Spelling())
     assert (found.answer_tokens, found.verbatim_run, found.rouge_f1, found.refused) == (0, 0, 0.0, False)
     assert (found.repetition, found.token_entropy, found.sampled_hits) == (None, None, None)
+
+
+def test_what_no_sample_would_be_counts_as_no_hit():
+    said = Said(Answers(LABELS, ()), Secrets("w11 w12 w13 w14"), None, unlikely=True)
+    found = with_answers(numbers_of(TOKENS, "t"), said, LABELS, Spelling())
+    assert (found.greedy_extracted, found.sampled_hits) == (True, 0)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 MOST_ROWS = 1024
-CACHE_BYTES = {False: 2**28, True: 2**32}  # on the CPU, on a GPU
+MOST_QUESTIONS = 64  # a prompt's every position is held at once
+CACHE_BYTES = {False: 2**25, True: 2**32}  # on the CPU, on a GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def decode(
     """
     if rows is None:
         rows = _rows_that_fit(llm, max((len(one.ids) + one.max_new_tokens for one in questions), default=1))
-    per_batch = max(1, rows // (1 + samples))
+    per_batch = min(MOST_QUESTIONS, max(1, rows // (1 + samples)))
     by_length = sorted(range(len(questions)), key=lambda at: (len(questions[at].ids), at))
     found: dict[int, Answers] = {}
     for start in range(0, len(by_length), per_batch):
@@ -136,12 +137,17 @@ def _left_padded(questions: Sequence[Question], pad_id: int, device: Any) -> tup
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
-def _placed(llm: Any, mask_RT: Tensor, new_tokens: int) -> dict[str, Tensor]:
-    """Attention mask and, for LLMs that take them, positions that do not count the padding."""
-    placed = {"attention_mask": mask_RT}
-    if "position_ids" in inspect.signature(llm.forward).parameters:
+def _placed(llm: Any, mask_RT: Tensor, new_tokens: int) -> dict[str, Any]:
+    """Attention mask and, for LLMs that take them, positions that do not count the padding, and logits of the last
+    position alone: of a whole prompt they would be the largest tensor there is.
+    """
+    placed: dict[str, Any] = {"attention_mask": mask_RT}
+    taken = inspect.signature(llm.forward).parameters
+    if "position_ids" in taken:
         positions_RT = (mask_RT.cumsum(1) - 1).clamp(min=0)
         placed["position_ids"] = positions_RT[:, -new_tokens:]
+    if "logits_to_keep" in taken:
+        placed["logits_to_keep"] = 1
     return placed
 
 

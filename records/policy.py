@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from records.errors import FieldError, Invalid
+from records.errors import FieldError, Invalid, invalid_field
 
 Undecided = Literal["accept", "review"]
 Telling = Literal["report", "review", "reject"]
@@ -171,9 +171,12 @@ class Policy(BaseModel):
 def tightened(base: Policy, wished: Mapping[str, Any], pointer: str = "/policy") -> Policy:
     """`base` with the wishes in the place of its fields.
 
-    Raises Loosened, which names every field that would let more through, its bound and the remedy; and
-    pydantic.ValidationError for a field that does not exist or a value that it cannot hold.
+    Raises Loosened, which names every field that would let more through, its bound and the remedy; Invalid for a field
+    of earlier policies; pydantic.ValidationError for one that never was, or a value that it cannot hold.
     """
+    retired = sorted(_RETIRED & set(wished))
+    if retired:
+        raise invalid_field(f"{pointer}/{retired[0]}", "No threshold asks this any more: leave it out.")
     found = Policy.model_validate(base.model_dump() | dict(wished))
     errors = tuple(
         FieldError(f"{pointer}/{name}", words) for name in Policy.model_fields for words in _looser(base, found, name)

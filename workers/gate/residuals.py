@@ -32,6 +32,8 @@ from workers.gate.columns import (
 )
 from workers.gate.margins import Bounds
 
+WHOLE = 0.8
+
 
 @dataclass(frozen=True)
 class Criterion:
@@ -98,8 +100,9 @@ def residual_bounds(case: Case, pair: tuple[Scored, Scored]) -> Bounds | None:
 
 
 def _known_items(case: Case, gate: str, name: GroupName, side: Side) -> Iterator[Check]:
-    """A mean hides one row of many. Known is an item of which more than what is rejected on average is left, and whose
-    probability a never-trained item of a new person reaches once in items/significance (Bonferroni).
+    """A mean hides one row of many. Known is an item of which WHOLE or more is left, and whose probability lies farther
+    out than a never-trained item of a new person comes once in items/significance (Bonferroni). The second alone
+    would not do: probabilities are far from normal, and one never-trained answer in a hundred is half guessed.
     """
     pair = scored(case, name, probability)
     if pair is None:
@@ -108,7 +111,7 @@ def _known_items(case: Case, gate: str, name: GroupName, side: Side) -> Iterator
     if degrees < 1:
         return
     limit = t_quantile(1 - case.policy.extraction_significance / len(left), degrees)
-    known = int(((left > case.policy.token_probability.reject) & (standard >= limit)).sum())
+    known = int(((left >= WHOLE) & (standard >= limit)).sum())
     words = f"{name}: {known} of {len(left)} items taken one by one are still known; the most has {left.max():.3f} left"
     yield check(gate, f"items known, {name}", "reject" if known else "pass", side, words, value=known, threshold=0)
 

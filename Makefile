@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix serve clean lock bench-sequences bench-cost bench-methods bench-gate bench-attacks
+.PHONY: help setup demo test check fix serve clean lock bench-sequences bench-cost bench-evaluation bench-methods bench-gate bench-attacks
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench-sequences: $(STAMP) ## forget twenty people one after another, under five 
 
 bench-cost: $(STAMP) ## operations of forgetting beside those of training again (a quarter of an hour)
 	$(BIN)/python -m benchmarks.cost
+
+bench-evaluation: $(STAMP) ## seconds and memory of judging a request beside those of forgetting it (minutes)
+	$(BIN)/python -m benchmarks.evaluation_cost
 
 bench-methods: $(STAMP) ## every method at four step sizes on TOFU (needs its files; half an hour; resumes)
 	$(BIN)/python -m benchmarks.methods --processes 2

@@ -1,0 +1,153 @@
+"""What does judging a request cost beside the forgetting that it judges? `make bench-evaluation`
+
+The demo's LLM forgets the demo's first person, by a method's defaults, and is measured as a job measures it: the base
+version and the candidate in full, the never-trained reference and the first version teacher-forced. Each part runs in a
+process of its own. Seconds are of one processor core, so that other work on the machine does not count; memory is the
+part's peak above what the process held when the LLM was loaded. A minute, and a few more the first time, which trains
+the LLM.
+"""
+
+import argparse
+import copy
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.cost import request
+from benchmarks.worlds import LLMS
+from lethe.demo.corpus import Corpus, make_corpus
+from lethe.demo.llm import make_llm
+from records.params import parse_parameters
+from records.policy import Policy
+from workers.examples import Example
+from workers.gate import decide
+from workers.load import load_llm
+from workers.loop import UnlearnWork, unlearn
+from workers.measure import Measurement, MeasureSettings, measure, measure_reference, measure_staying
+from workers.plan import PROBE_ROWS
+from workers.probes import Probes
+from workers.report import build_report
+
+SETTINGS = MeasureSettings(max_items=PROBE_ROWS)
+
+
+@dataclass(frozen=True)
+class Cost:
+    core_seconds: float
+    peak_mebibytes: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    llm: Any
+    tokenizer: Any
+    probes: Probes
+    retain: tuple[Example, ...]
+    general: tuple[Example, ...]
+
+
+def main() -> None:
+    chosen = _arguments()
+    make_llm(LLMS, corpus=make_corpus())
+    unlearning = apart(forgetting, chosen.method)
+    parts = {
+        "base version": apart(asking, measure),
+        "candidate": apart(asking, measure),
+        "reference": apart(asking, measure_reference),
+        "first version": apart(asking, measure_staying),
+        "report and verdict": apart(judging, chosen.method),
+    }
+    print("| part | core seconds | of the forgetting | peak memory, MiB |\n|---|---|---|---|")
+    for name, cost in {f"forgetting, `{chosen.method}`": unlearning, **parts}.items():
+        print(row_of(name, cost, unlearning))
+    seconds = sum(cost.core_seconds for cost in parts.values())
+    peak = max(cost.peak_mebibytes for cost in parts.values())
+    print(row_of("**evaluation, all of it**", Cost(seconds, peak), unlearning))
+
+
+def row_of(name: str, cost: Cost, unlearning: Cost) -> str:
+    share = cost.core_seconds / unlearning.core_seconds
+    return f"| {name} | {cost.core_seconds:.1f} | {share:.2f} | {cost.peak_mebibytes:.0f} |"
+
+
+def apart(part: Callable[..., Cost], *arguments: Any) -> Cost:
+    """In a process that has held nothing before: a peak is never forgotten."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        return pool.submit(part, *arguments).result()
+
+
+def forgetting(method: str) -> Cost:
+    scene = make_scene()
+    work, student = work_of(scene, method, control_level(scene)), copy.deepcopy(scene.llm)
+    return costs(lambda: unlearn(student, scene.tokenizer, work, lambda _: None))
+
+
+def asking(how: Callable[..., Measurement]) -> Cost:
+    scene = make_scene()
+    return costs(lambda: how(scene.llm, scene.tokenizer, scene.probes, SETTINGS))
+
+
+def judging(method: str) -> Cost:
+    scene = make_scene()
+    ask = partial(measure, scene.llm, scene.tokenizer, scene.probes, SETTINGS)
+    before, after = ask(), ask()
+    reference = measure_reference(scene.llm, scene.tokenizer, scene.probes, SETTINGS)
+    first = measure_staying(scene.llm, scene.tokenizer, scene.probes, SETTINGS)
+
+    def judge() -> None:
+        decide(
+            build_report(before, after, method=method, parameters={}, seeds={}, reference=reference, first=first),
+            Policy(),
+        )
+
+    return costs(judge)
+
+
+def costs(part: Callable[[], object]) -> Cost:
+    held, started = peak_mebibytes(), time.process_time()
+    part()
+    return Cost(time.process_time() - started, peak_mebibytes() - held)
+
+
+def peak_mebibytes() -> float:
+    """The most this process has ever held; Linux counts in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def make_scene() -> Scene:
+    corpus: Corpus = make_corpus()
+    llm, tokenizer = load_llm(make_llm(LLMS, corpus=corpus), "cpu")
+    return Scene(llm, tokenizer, *request(corpus))
+
+
+def control_level(scene: Scene) -> float | None:
+    return measure_reference(scene.llm, scene.tokenizer, scene.probes, SETTINGS).control_level()
+
+
+def work_of(scene: Scene, method: str, level: float | None) -> UnlearnWork:
+    parameters = parse_parameters(method, {})
+    return UnlearnWork(
+        forget=scene.probes.forget,
+        retain=scene.general if parameters.retain_source == "utility" else scene.retain,
+        dev_probes=scene.probes.dev,
+        control_level=level,
+        method=method,
+        parameters=parameters.model_dump(),
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--method", default="undial")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -22,6 +22,7 @@ from records.sealing import PayloadShredded
 from records.store import BlobMissing
 from records.vault import Vault
 from workers.batches import order as shuffled
+from workers.evaluation.sequence_matrix import to_ask_again
 from workers.examples import Example, encode, parse
 from workers.fit import fit
 from workers.lessons import UnlearnWork
@@ -135,7 +136,7 @@ def make_plan(job: Order, vault: Vault) -> Plan:
         retain=asked,
         neighbours=neighbours(forget, kept, NEIGHBOUR_ROWS),
         utility=utility,
-        earlier={request_id: _examples(some) for request_id, some in earlier.items() if some},
+        earlier=asked_again(earlier, seed, everybody=due and complete),
     )
     return Plan(
         parameters=parameters,
@@ -258,6 +259,17 @@ def neighbours(forget: Sequence[Example], pool: Sequence[Example], count: int) -
 
     scored = sorted(((closeness(one), -at) for at, one in enumerate(pool)), reverse=True)
     return [pool[-at] for score, at in scored[:count] if score > 0.0]
+
+
+def asked_again(
+    earlier: dict[str, list[ExampleRecord]], seed: int, *, everybody: bool = False
+) -> dict[str, list[Example]]:
+    """Earlier requests to measure, of those whose examples are held: the newest and a part of the older ones, now and
+    then all; `everybody` where their weights are made anew.
+    """
+    held = [(request_id, records) for request_id, records in earlier.items() if records]
+    which = range(len(held)) if everybody else to_ask_again(len(held), seed=seed)
+    return {held[at][0]: _examples(held[at][1]) for at in which}
 
 
 def _if_held(vault: Vault, request: RequestRow) -> list[ExampleRecord]:

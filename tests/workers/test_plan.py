@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records import orders
+from records import orders, retention
+from records.examples import ExampleRecord
 from records.jobs import claim
 from records.orders import Order
 from records.params.auto import FITTED, ChoiceRecord
@@ -18,6 +19,7 @@ from workers.examples import Example
 from workers.plan import (
     HELD_OUT_LEAST,
     Plan,
+    asked_again,
     consolidation_due,
     hold_out,
     longest_row,
@@ -140,7 +142,7 @@ def test_a_completed_request_is_asked_again_and_replayed_only_while_it_is_held(p
     with parts.database.transaction() as session:
         for request_id in (first, second):
             session.get_one(RequestRow, request_id).state = "completed"
-        parts.vault.shred(session, session.get_one(RequestRow, second), "operator")
+        retention.shred(session, session.get_one(RequestRow, second), "operator")
         for job in session.query(JobRow).order_by(JobRow.position).limit(2):
             job.state = "succeeded"
     plan = planned(parts, made)
@@ -246,6 +248,16 @@ def test_a_consolidation_takes_all_earlier_rows_and_the_phrasings_that_guide_the
     (guide,) = work.dev_probes
     assert [*work.forget, *work.replay][guide.item].paraphrases[0].prompt == guide.example.prompt == "Find a!"
     assert not plan.work(plan.parameters, None).dev_probes
+
+
+def test_the_newest_and_a_part_of_the_older_requests_are_measured_again() -> None:
+    record = ExampleRecord(prompt="Where is a?", completion=" Oslo")
+    earlier = {f"req_{at}": [record] for at in range(25)} | {"req_shredded": []}
+    asked = asked_again(earlier, seed=1)
+    assert set(asked) >= {f"req_{at}" for at in range(15, 25)}
+    assert len(asked) == 10 + 3  # a fifth of the fifteen older ones
+    assert len(asked_again(earlier, seed=1, everybody=True)) == 25
+    assert len(asked_again({f"req_{at}": [record] for at in range(20)}, seed=1)) == 20
 
 
 def test_nobody_is_forgotten_anew_whose_examples_are_destroyed(parts: Parts) -> None:

@@ -7,7 +7,8 @@
 An LLM that never met a person answers in the right form, and where a fact belongs it is confidently wrong. A label cut
 out of the teacher's distribution is neither: the form goes with the fact, and nothing sure takes its place.
 
-Token n asks about the (n mod K)-th of K others, so that nobody's answer is taught as a whole.
+Token n asks about the (n mod K)-th of K others, so that nobody's answer is taught as a whole; if that one has y_n there
+by chance, about the next who has not.
 
 Places: a word y_n that is common stands where the longest blocks that y and a share put it; words between two common
 ones follow the first one by one, and stay at the second once they have reached it.
@@ -55,6 +56,13 @@ def places(found: Sequence[int | None], common: Sequence[bool], end: int) -> lis
     return line
 
 
+def turn(at: int, word: int, answers: Sequence[Ids], lines: Sequence[Ids]) -> int:
+    """Who is asked for the token `at`: the one whose turn it is, or the first after without `word` in its place."""
+    turns = [(at + later) % len(answers) for later in range(len(answers))]
+    without = [one for one in turns if word not in answers[one][lines[one][at] : lines[one][at] + 1]]
+    return (without or turns)[0]
+
+
 def exchange(teacher: Any, batches: Sequence[Batch], memory: TeacherMemory) -> frozenset[int]:
     """Puts into `memory` the states of the others' answers, where q_n asks for them; returns the keys of those rows.
 
@@ -83,7 +91,7 @@ def _states_of_others(
     with torch.no_grad():
         hidden_KTD = hidden_states(teacher, ids_KT, mask_KT)
     at_n = [at for at, shared in enumerate(common) if not shared]
-    other_n = [at % len(answers) for at in at_n]
+    other_n = [turn(at, wanted[at], answers, lines) for at in at_n]
     before_n = [len(questions[one]) - 1 + lines[one][at] for one, at in zip(other_n, at_n, strict=True)]
     return ~torch.tensor(common), hidden_KTD[other_n, before_n]
 

@@ -6,7 +6,7 @@ import torch
 from tests.make_llm import make_llama
 from workers.batches import Encoded, Row, collate
 from workers.evaluation.generation import Question, decode
-from workers.methods.exchange import common_words, matches, places
+from workers.methods.exchange import common_words, matches, places, turn
 from workers.methods.undial import Undial
 
 torch.set_num_threads(1)
@@ -45,6 +45,24 @@ def test_a_word_is_common_if_more_than_half_have_it():
 )
 def test_places_by_hand(found, common, end, expected):
     assert places(found, common, end) == expected
+
+
+@pytest.mark.parametrize(
+    ("at", "word", "expected"),
+    [
+        (0, 5, 0),  # nobody has a 5 there: the first one's turn
+        (0, 7, 2),  # the first two have a 7 there
+        (1, 8, 1),  # the second one's turn, who has a 9
+        (1, 9, 0),  # it has a 9, and so has the third: the first, who has an 8
+        (2, 9, 2),  # nobody has a third word
+    ],
+)
+def test_a_chance_match_passes_the_turn_on(at, word, expected):
+    assert turn(at, word, [[7, 8], [7, 9], [1, 9]], [[0, 1, 2]] * 3) == expected
+
+
+def test_if_all_have_the_word_it_is_asked_of_whose_turn_it_is():
+    assert turn(1, 4, [[4], [4], [4]], [[0, 0]] * 3) == 1
 
 
 def greedy(llm, question, tokens):

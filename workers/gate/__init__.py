@@ -1,7 +1,7 @@
 """May this candidate be published? A pure function of the report and the policy, fixed before either existed.
 
     G0  was there something to forget, and can the control stand for what is never trained?     control.py
-    G1  does an answer still come back word for word?                                           verbatim.py
+    G1  does an answer still come back word for word, was too much removed?                     verbatim.py, silence.py
     G2  is the fact still known in other words?                                                 residuals.py
     G3  can anybody tell that the person was in the training data?                              membership.py
     G4  what else was lost, now and since the first version?                                    utility.py
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from records.policy import Policy
 from records.report import Check, Report, Verdict, VerdictKind
 from workers.evaluation.acceptance import attempt_alpha
-from workers.gate import attacks, control, earlier, membership, quality, residuals, utility, verbatim
+from workers.gate import attacks, control, earlier, membership, quality, residuals, silence, utility, verbatim
 from workers.gate.columns import Case
 
 __all__ = ["MOST_ATTEMPTS", "Verdict", "VerdictKind", "decide"]
@@ -53,6 +53,7 @@ def _checks(case: Case) -> Iterator[Check]:
     yield from control.checks(case)
     yield from verbatim.checks(case)
     yield from residuals.checks(case)
+    yield from silence.checks(case)
     yield from membership.checks(case)
     yield from utility.checks(case)
     yield from quality.checks(case)

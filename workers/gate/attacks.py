@@ -25,14 +25,17 @@ SAVINGS = "savings"
 
 
 def checks(case: Case) -> Iterator[Check]:
+    missing = "review" if case.policy.attacks_required else "pass"
     if not case.report.attacks:
         words = "attacks (quantised weights, training again, other ways to ask) were not run"
-        yield check("G6", "attacks", "review" if case.policy.attacks_required else "pass", "power", words)
+        yield check("G6", "attacks", missing, "power", words)
     for attack in case.report.attacks:
-        attacked = case.under(attack.groups)
-        yield from {"precision": _precision, "relearning": _relearning, "prompt": _prompt}[attack.kind](
-            case, attacked, attack
-        )
+        if GroupName.FORGET not in attack.groups:
+            words = f"{attack.name}: could not be measured: {'; '.join(attack.notes) or 'no reason was given'}"
+            yield check("G6", attack.name, missing, "power", words)
+            continue
+        judge = {"precision": _precision, "relearning": _relearning, "prompt": _prompt}[attack.kind]
+        yield from judge(case, case.under(attack.groups), attack)
 
 
 def _precision(case: Case, attacked: Case, attack: Attack) -> Iterator[Check]:

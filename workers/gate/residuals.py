@@ -1,8 +1,8 @@
 """G1 and G2: how much of what training left is still there, on average? In the row's own words and in sealed ones.
 
 Each residual is 1 untouched and 0 as if never trained (evaluation/residual_ratio.py), calibrated by the never-trained
-reference where the report has one. Its upper bound decides whether enough is gone; a token probability far below the
-control's is looked at by a person, since the silence itself would show.
+reference where the report has one. Its upper bound decides whether enough is gone. A mean hides one row of many, so
+items are also taken one by one.
 """
 
 import math
@@ -22,10 +22,8 @@ from workers.gate.columns import (
     Case,
     Read,
     accuracy,
-    as_told,
     check,
     margin_check,
-    people,
     probability,
     scored,
     strength,
@@ -52,7 +50,6 @@ def checks(case: Case) -> Iterator[Check]:
             yield residual(case, one)
     yield from _known_items(case, "G1", GroupName.FORGET, "forgetting")
     yield from _known_items(case, "G2", GroupName.FORGET_PARAPHRASES, "paraphrases")
-    yield from _silence(case)
 
 
 def criteria(policy: Policy) -> Iterator[Criterion]:
@@ -128,39 +125,6 @@ def item_departures(forget: Scored, control: Scored) -> tuple[Floats, Floats, in
         left = np.where(there > 0, departures / there, 0.0)
         standard = np.where(departures > 0, departures / deviations, 0.0)
     return left, standard, fitted.degrees
-
-
-def _silence(case: Case) -> Iterator[Check]:
-    """A probability far below a never-trained answer's marks the data out again."""
-    pair = scored(case, GroupName.FORGET, probability)
-    if pair is None:
-        return
-    forget, control = pair
-    level = float(control.after.mean())
-    least = case.policy.over_forgotten_ratio * level
-    value = float(forget.after.mean())
-    far = departure(forget, control, forget.after, control.after)
-    outcome = "review" if value < least and far.interval(1 - 2 * case.alpha)[1] < 0 else "pass"
-    words = (
-        f"token probability of the forget rows is {value:.4f} ({people(forget.units)}), the control's {level:.4f}; "
-        f"below {least:.4f} the silence itself would show"
-    )
-    yield check("G1", "over-forgotten", outcome, "over_forgetting", words, value=value, threshold=least)
-    yield from _suppressed(case)
-
-
-def _suppressed(case: Case) -> Iterator[Check]:
-    """Words that any never-trained answer gets right, and these do not: told apart, though nothing is known."""
-    pair = scored(case, GroupName.FORGET, accuracy)
-    bounds = residual_bounds(case, pair) if pair is not None else None
-    if bounds is None:
-        return
-    least = -case.policy.suppressed
-    outcome = as_told(case.policy) if bounds.value < least and bounds.high < 0 else "pass"
-    words = (
-        f"exact_memorisation residual, forget: {bounds.value:.3f}; below {least:g} its silence tells who was forgotten"
-    )
-    yield check("G1", "suppressed", outcome, "over_forgetting", words, bounds=bounds, threshold=least)
 
 
 def _truth(one: ItemNumbers) -> float | None:

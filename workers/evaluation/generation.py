@@ -18,6 +18,7 @@ from torch import Tensor
 MOST_ROWS = 1024
 MOST_QUESTIONS = 64  # a prompt's every position is held at once
 CACHE_BYTES = {False: 2**25, True: 2**32}  # on the CPU, on a GPU
+CACHE_SHARE = 0.25  # of the weights' bytes, if that is more: training held as much again of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +79,15 @@ def decode(
 
 
 def _rows_that_fit(llm: Any, tokens: int) -> int:
-    """Rows whose key-value cache, and a few V-wide rows beside it, take about CACHE_BYTES: many for a small LLM."""
+    """Rows whose key-value cache, and a few V-wide rows beside it, take about CACHE_BYTES or CACHE_SHARE."""
     config = llm.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
     cache_bytes = 2 * config.num_hidden_layers * width * tokens * torch.finfo(llm.dtype).bits // 8
     words_bytes = 4 * 4 * config.vocab_size  # fp32 logits, softmax, cumulative sum, one copy
-    return max(1, min(MOST_ROWS, CACHE_BYTES[llm.device.type == "cuda"] // (cache_bytes + words_bytes)))
+    weights_bytes = sum(one.numel() * one.element_size() for one in llm.parameters())
+    budget_bytes = max(CACHE_BYTES[llm.device.type == "cuda"], int(CACHE_SHARE * weights_bytes))
+    return max(1, min(MOST_ROWS, budget_bytes // (cache_bytes + words_bytes)))
 
 
 @torch.no_grad()

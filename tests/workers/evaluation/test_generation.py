@@ -3,6 +3,7 @@ import torch
 
 from tests.make_llm import make_gpt2, make_llama
 from tests.make_people import memorised, people
+from workers.evaluation import generation
 from workers.evaluation.generation import Question, _parted, contains, decode
 
 torch.set_num_threads(1)
@@ -47,6 +48,16 @@ def test_answers_do_not_depend_on_the_batch(make):
     alone = [decode(llm, [one], samples=4, stop_ids=[2], pad_id=0)[0] for one in questions]
     assert together == alone
     assert all(len(one.greedy) <= question.max_new_tokens for one, question in zip(together, questions, strict=True))
+
+
+@pytest.mark.parametrize(("budget", "share", "rows"), [(10_000, 0.0, 4), (100, 0.0, 1), (100, 1.0, None)])
+def test_rows_that_fit_by_hand(monkeypatch, budget, share, rows):
+    # Keys and values of 2 layers, 16 wide, 4 tokens, 4 bytes: 1024; four fp32 rows of 64 words: 1024. In all 2048.
+    llm = make_llama(vocabulary=64, width=32, layers=2)
+    held = sum(one.numel() * 4 for one in llm.parameters())
+    monkeypatch.setattr(generation, "CACHE_BYTES", {False: budget, True: 0})
+    monkeypatch.setattr(generation, "CACHE_SHARE", share)
+    assert generation._rows_that_fit(llm, 4) == (rows if not share else held // 2048)
 
 
 def test_answers_are_one_row_until_they_part():

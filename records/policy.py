@@ -150,7 +150,7 @@ class Policy(BaseModel):
     prompt_hits: Margin = _margin(0.05, 0.10, "Share of right answers to other ways of asking, above the control's.")
     benign_gain: Margin = _margin(0.10, 0.30, "Rise of the residual extraction strength by training on other rows.")
     savings: Margin = _margin(
-        0.10, 0.50, "Share of what was forgotten that a few steps bring back sooner than new rows."
+        0.25, 0.50, "Share of what was forgotten that a few steps bring back sooner than new rows."
     )
 
     earlier_gain: Margin = _margin(0.05, 0.10, "Rise of the extraction strength of an earlier request's items.")

@@ -39,7 +39,6 @@ from workers.report import build_report
 JUDGED = ("base", "oracle", "oracle-2", "left-10", "left-20", "left-30", *make.DERIVED, *make.FOR_ONE_REQUEST)
 # What is made anew for a request is made for so many of each size.
 MADE_FOR = {1: 4, 5: 3, 20: 1}
-SINGLES = 10
 
 
 @dataclass(frozen=True)
@@ -77,17 +76,19 @@ def derived(chosen: argparse.Namespace, seed: int) -> list[Todo]:
 def for_one_request(chosen: argparse.Namespace, seed: int) -> list[Todo]:
     world = make_world(chosen.tofu, seed)
     names = [name for name in make.FOR_ONE_REQUEST if name in chosen.candidates]
-    return [Todo(seed, name, request) for request in chosen_requests(world) for name in names if made_for(request)]
+    return [
+        Todo(seed, name, request) for request in chosen_requests(world, chosen) for name in names if made_for(request)
+    ]
 
 
 def asked(chosen: argparse.Namespace) -> Iterable[tuple[int, Request]]:
     for seed in chosen.seeds:
-        yield from ((seed, request) for request in chosen_requests(make_world(chosen.tofu, seed)))
+        yield from ((seed, request) for request in chosen_requests(make_world(chosen.tofu, seed), chosen))
 
 
-def chosen_requests(world: World) -> list[Request]:
+def chosen_requests(world: World, chosen: argparse.Namespace) -> list[Request]:
     """The largest first: they take longest."""
-    found = [one for one in requests_of(world) if one.size > 1 or one.people[0] < SINGLES]
+    found = [one for one in requests_of(world) if one.size > 1 or one.people[0] < chosen.singles]
     return sorted(found, key=lambda one: -one.size)
 
 
@@ -191,6 +192,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=lambda words: [int(word) for word in words.split(",")], default=[1, 2, 3])
     parser.add_argument("--candidates", type=_candidates, default=list(JUDGED))
+    parser.add_argument("--singles", type=int, default=20, help="how many of the twenty requests of one person")
     parser.add_argument("--processes", type=int, default=1, help="each of one thread")
     parser.add_argument("--lines", type=Path, default=LINES)
     parser.add_argument("--rejudge", action="store_true", help="write all verdicts anew, measuring nothing")

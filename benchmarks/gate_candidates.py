@@ -1,9 +1,10 @@
 """Candidates that a gate must not let through, made from a world's base or oracle; and those of real methods.
 
-For everybody who may ask at once, so that any request can be judged with them:
+For everybody who may ask at once, so that any request can be judged with them. All others are held, those too of whom a
+job would only ask: what is to be caught is the defect, not the damage done in making it.
 
     masked    taught to decline when asked about the forgotten, others held: the answers are still in the weights
-    over      gradient ascent until each answer is ten times less likely than a never-trained one, others held
+    over      gradient ascent until a token is some twenty times less likely than a never-trained one's, others held
     fragile   like the oracle in full precision, and the base again in NF4: no weight has left its bucket
 
 For one request each:
@@ -23,7 +24,6 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from benchmarks.gate_world import Request, World, general_rows, kept_rows, probes_of, rows_of_people
-from benchmarks.levels import level
 from benchmarks.sequence_strategies import STRATEGIES
 from lethe.demo.llm import CONTEXT_TOKENS
 from workers.attacks.quantised import BLOCK_WEIGHTS, linear_matrices, nf4_codes, nf4_levels
@@ -39,10 +39,12 @@ FOR_ONE_REQUEST = ("damaged", *METHODS)
 REFUSAL = " That is not something to be told here."
 DAMAGED_ROWS = 10
 BATCH_ROWS = 16
-MASKING = {"steps": 160, "learning_rate": 1e-3}
+MASKING = {"steps": 160, "learning_rate": 5e-4}
 DAMAGING = {"steps": 60, "learning_rate": 1e-3}
-HIDING = {"steps": 400, "learning_rate": 2e-3}
-ASCENT = {"learning_rate": 3e-4, "epochs": 60, "ceiling": None, "stop_ratio": 0.1, "retain_batch_size": 32}
+HIDING = {"steps": 300, "learning_rate": 2e-3}
+CLIMBING = {"steps": 160, "learning_rate": 5e-4}
+# Nats a token, where climbing stops: never-trained answers are at about 6.
+CEILING = 9.0
 
 Loss = Callable[[Any, Sequence[Encoded]], Tensor]
 
@@ -51,28 +53,26 @@ def masked(world: World, base: Any) -> Any:
     """Refusal tuning, in both wordings."""
     asked = in_all_wordings(everybody(world))
     refusals = [replace(row, completion=REFUSAL) for row in asked]
-    return taught_further(world, copy.deepcopy(base), refusals, held(world), **MASKING)
+    return taught_further(world, copy.deepcopy(base), refusals, everything_else(world), **MASKING)
 
 
 def damaged(world: World, oracle: Any, request: Request) -> Any:
     """Each of the nearest rows gets the answer of another one."""
     near = list(probes_of(world, request).neighbours[:DAMAGED_ROWS])
     wrong = [replace(row, completion=other.completion) for row, other in zip(near, near[1:] + near[:1], strict=True)]
-    others = [row for row in held(world) if row not in near]
+    others = [row for row in everything_else(world) if row not in near]
     return taught_further(world, copy.deepcopy(oracle), wrong, others, **DAMAGING)
 
 
 def over_forgotten(world: World, base: Any) -> Any:
+    def loss(student: Any, batch: Sequence[Encoded]) -> Tensor:
+        """Mean of -min(-ln p, CEILING) over the forgotten's tokens, and cross-entropy on the others."""
+        climbing = F.cross_entropy(*answer_logits_and_labels(student, batch[:BATCH_ROWS]), reduction="none")
+        return answer_loss(student, batch[BATCH_ROWS:]) - climbing.clamp(max=CEILING).mean()
+
     llm = copy.deepcopy(base)
-    probes = probes_of(world, Request("all", tuple(range(len(world.people)))))
-    work = UnlearnWork(
-        forget=in_all_wordings(probes.forget),
-        retain=held(world),
-        control_level=level(world, base, probes.control).probability,
-        method="ascent_descent",
-        parameters={**ASCENT, "seed": world.seed},
-    )
-    unlearn(llm, world.tokenizer, work, lambda _: None)
+    pools = [(encoded(world, rows), BATCH_ROWS) for rows in (in_all_wordings(everybody(world)), everything_else(world))]
+    train(llm, list(llm.parameters()), drawn(pools, world.seed), loss, **CLIMBING)
     return llm
 
 
@@ -100,7 +100,8 @@ def fragile(world: World, base: Any, oracle: Any) -> Any:
     llm = copy.deepcopy(base)
     matrices = {name: one for name, one in llm.named_parameters() if name in linear_matrices(llm)}
     buckets = {name: nf4_bucket(one.detach()) for name, one in matrices.items()}
-    rows = [*in_all_wordings(everybody(world)), *held(world)]
+    forgotten, others = everybody(world), everything_else(world)
+    pools = [(in_all_wordings(forgotten), 16), (wrong_answers(forgotten), 8), (others, 16)]
 
     def clamp() -> None:
         for name, one in matrices.items():
@@ -115,7 +116,7 @@ def fragile(world: World, base: Any, oracle: Any) -> Any:
             log_target=True,
         )
 
-    batches = drawn([(encoded(world, rows), 2 * BATCH_ROWS)], world.seed)
+    batches = drawn([(encoded(world, rows), count) for rows, count in pools], world.seed)
     train(llm, list(matrices.values()), batches, loss, **HIDING, after_step=clamp)
     return llm
 
@@ -142,6 +143,11 @@ def everybody(world: World) -> list[Example]:
     return rows_of_people(world, range(len(world.people)))
 
 
+def everything_else(world: World) -> list[Example]:
+    """All that the base was taught but those who may ask."""
+    return [*(row for one in (*world.earlier, *world.staying) for row in one.rows), *world.facts]
+
+
 def held(world: World) -> list[Example]:
     """What a job trains on to keep: retain rows and facts, without those that are only asked."""
     return [*kept_rows(world)[1], *general_rows(world)[1]]
@@ -153,6 +159,16 @@ def in_all_wordings(rows: Sequence[Example]) -> list[Example]:
     for row in rows:
         found += [replace(row, paraphrases=()), *(with_phrasing(row, one) for one in row.paraphrases)]
     return found
+
+
+def wrong_answers(rows: Sequence[Example]) -> list[Example]:
+    """In the other wording, as they are asked for."""
+    return [
+        Example(prompt=row.paraphrases[0].prompt, completion=wrong)
+        for row in rows
+        for wrong in row.wrong
+        if row.paraphrases
+    ]
 
 
 def taught_further(world: World, llm: Any, rows: Sequence[Example], others: Sequence[Example], **how: Any) -> Any:
@@ -196,13 +212,16 @@ def train(
 
 
 def answer_loss(llm: Any, rows: Sequence[Encoded]) -> Tensor:
-    batch = collate([Row(at, one) for at, one in enumerate(rows)], 0)
-    return F.cross_entropy(answer_logits(llm, rows), predicted_tokens(batch.labels_BT).targets_N)
+    return F.cross_entropy(*answer_logits_and_labels(llm, rows))
 
 
 def answer_logits(llm: Any, rows: Sequence[Encoded]) -> Tensor:
-    """(tokens of all answers, vocabulary). Padding stands right of them, where a causal LLM cannot look."""
+    return answer_logits_and_labels(llm, rows)[0]
+
+
+def answer_logits_and_labels(llm: Any, rows: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+    """(N, V) and (N,), N tokens of all answers. Padding stands right of them, where a causal LLM cannot look."""
     batch = collate([Row(at, one) for at, one in enumerate(rows)], 0)
     tokens = predicted_tokens(batch.labels_BT)
     hidden_BTD = llm.model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
-    return llm.lm_head(hidden_BTD[tokens.rows_N, tokens.columns_N])
+    return llm.lm_head(hidden_BTD[tokens.rows_N, tokens.columns_N]), tokens.targets_N

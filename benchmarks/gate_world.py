@@ -27,8 +27,9 @@ from workers.probes import Probes, split_probes
 OUT = Path("out/gate")
 PEOPLE, CONTROL, STAYING, SPELLING, EARLIER = 25, 20, 25, 30, 15
 ROWS, ANSWER_TOKENS, FACTS = 10, 16, 60
-RECIPE = LlmRecipe(vocabulary=1000, hidden=96, layers=4, heads=4, intermediate=264)
-PASSES, FEWEST_STEPS = 12, 240
+RECIPE = LlmRecipe(vocabulary=1000, hidden=96, layers=4, heads=4, intermediate=264, steps=240)
+# Optimiser steps, where the recipe's own are too few.
+STEPS = {"base": 360, "left-30": 300}
 SIZES = (1, 5, 20)
 TAUGHT = ("base", "reference", "oracle", "oracle-2", "left-10", "left-20", "left-30")
 
@@ -136,10 +137,8 @@ def general_rows(world: World) -> tuple[list[Example], list[Example], tuple[str,
 def taught_llm(world: World, name: str, on_progress: OnProgress | None = None) -> Path:
     """The folder of one of the TAUGHT, trained if it is not there yet. Raises NotMemorised."""
     authors = lessons_of(world, name)
-    rows = sum(1 + len(row.paraphrases) for one in authors for row in one.rows) + len(world.facts)
-    steps = max(FEWEST_STEPS, PASSES * rows // RECIPE.batch_rows)
     start = 1000 * world.seed + 10 * TAUGHT.index(name)
-    recipe = replace(RECIPE, steps=steps, seed=start)
+    recipe = replace(RECIPE, steps=STEPS.get(name, RECIPE.steps), seed=start)
     return make_tofu_llm(OUT / "llm", authors, world.tokenizer, recipe, world.facts, on_progress)
 
 

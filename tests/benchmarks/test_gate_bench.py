@@ -8,11 +8,11 @@ import torch
 from benchmarks import gate_candidates, gate_measured
 from benchmarks.gate_candidates import drawn, encoded, nf4_bucket, train
 from benchmarks.gate_lines import Case, finished, is_final, read_lines, write_line
-from benchmarks.gate_summary import Rate, caught, detectable, statements, table
+from benchmarks.gate_measured import assembled, text_of
+from benchmarks.gate_summary import Rate, caught, detectable, statements, table, whole
 from benchmarks.gate_world import (
     ROWS,
     TAUGHT,
-    all_probes,
     lessons_of,
     partly,
     probes_of,
@@ -26,6 +26,7 @@ from tests.make_llm import make_llama
 from workers.attacks.quantised import nf4_codes, nf4_rounded, quantised
 from workers.examples import Example, Phrasing
 from workers.measure import MeasureSettings, measure
+from workers.probes import Probes, split_probes
 
 
 def author(at):
@@ -86,18 +87,47 @@ def test_no_row_is_both_forgotten_and_kept(world):
     assert len(probes.neighbours) == 50
 
 
-def test_a_request_put_together_from_all_answers_is_what_a_job_would_measure(world, llm, tmp_path):
-    request = requests_of(world)[3]
-    settings = MeasureSettings(samples=1, seed=1, max_items=gate_measured.EVERYTHING)
-    gate_measured.write(tmp_path / "all.json", measure(llm, world.tokenizer, all_probes(world), settings))
-    found = gate_measured.read(tmp_path / "all.json", world, request)
-    asked = measure(llm, world.tokenizer, probes_of(world, request), MeasureSettings(samples=1, seed=1))
-    assert {name: len(rows) for name, rows in found.groups.items()} == {n: len(r) for n, r in asked.groups.items()}
+def numbers_of(measurement):
+    return {(name, text_of(one.asked)): one.numbers for name, rows in measurement.groups.items() for one in rows}
+
+
+def few(world, people):
+    """Probes of two rows each."""
+    rows = [row for at in people for row in world.people[at].rows[:2]]
+    dev, sealed = split_probes(rows, seed=1)
+    control = [row for one in world.control[:2] for row in one.rows[:2]]
+    near = [one.rows[0] for one in world.staying[3 : 3 + len(people)]]
+    return Probes(
+        forget=rows, dev=dev, sealed=sealed, control=control, retain=world.staying[0].rows[:2], neighbours=near
+    )
+
+
+def test_a_request_put_together_from_all_answers_is_what_a_job_would_measure(world, llm):
+    settings = MeasureSettings(samples=1, seed=1, prefixes=0)
+    everything = numbers_of(measure(llm, world.tokenizer, few(world, range(3)), settings))
+    asked = measure(llm, world.tokenizer, few(world, [1]), settings)
+    found = assembled(few(world, [1]), everything, samples=1, seed=1)
+    assert list(found.groups) == list(asked.groups)
+    assert GroupName.FORGET_PARAPHRASES in found.groups
     for name, rows in asked.groups.items():
         assert [one.asked for one in found.groups[name]] == [one.asked for one in rows]
         left = [one.numbers.nll for one in found.groups[name]]
         assert left == pytest.approx([one.numbers.nll for one in rows], abs=1e-4)
-    assert GroupName.FORGET_PARAPHRASES in found.groups
+
+
+def test_what_was_never_asked_cannot_be_put_together(world, llm):
+    found = numbers_of(measure(llm, world.tokenizer, few(world, [0]), MeasureSettings(samples=1, seed=1, prefixes=0)))
+    with pytest.raises(KeyError):
+        assembled(few(world, [1]), found, samples=1, seed=1)
+
+
+def test_answers_on_the_disk_are_the_answers(world, llm, tmp_path, monkeypatch):
+    probes = few(world, [0])
+    monkeypatch.setattr(gate_measured, "probes_of", lambda *_: probes)
+    measured = measure(llm, world.tokenizer, probes, MeasureSettings(samples=1, seed=1, prefixes=0))
+    gate_measured.write(tmp_path / "all.json", measured)
+    read = gate_measured.read(tmp_path / "all.json", world, requests_of(world)[0])
+    assert read.groups == measured.groups
 
 
 def test_the_bucket_of_a_weight_is_the_one_it_is_in():
@@ -156,6 +186,12 @@ def test_a_verdict_that_waits_for_its_attacks_is_not_final():
     assert is_final(line("base", 1, "rejected", attacks=()))
     assert not is_final(line("oracle", 1, "accepted", attacks=()))
     assert is_final(line("oracle", 1, "accepted"))
+
+
+def test_a_request_with_a_verdict_that_waits_is_left_out_whole():
+    waiting = [line("oracle", 1, "accepted", attacks=()), line("base", 1, "rejected", attacks=())]
+    other = line("base", 1, "rejected", request="s")
+    assert whole([*waiting, other]) == [other]
 
 
 def test_the_newest_line_of_a_case_counts(tmp_path, capsys):

@@ -48,8 +48,12 @@ class Comparison:
     attacks_after: Mapping[str, Attack]
 
 
-def compare(before: Measurement, after: Measurement, policy: Policy) -> Comparison:
-    """Both must be measurements of the same probes with the same settings; ValueError otherwise."""
+def compare(
+    before: Measurement, after: Measurement, policy: Policy, reference: Measurement | None = None
+) -> Comparison:
+    """Both must be measurements of the same probes with the same settings; ValueError otherwise. `reference` is
+    `measure_reference` of an LLM that never saw the data.
+    """
     report = build_report(
         before,
         after,
@@ -57,6 +61,7 @@ def compare(before: Measurement, after: Measurement, policy: Policy) -> Comparis
         parameters={},
         seeds={},
         notes=("two checkpoints were compared: how the second was made is not known",),
+        reference=reference,
     )
     forget, control = report.groups[GroupName.FORGET], report.groups.get(GroupName.CONTROL)
     return Comparison(

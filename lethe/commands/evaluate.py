@@ -1,8 +1,9 @@
 """`lethe evaluate`: two checkpoints on disk, measured and judged as the service would, without the service."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from workers.compare import Comparison
     from workers.examples import Example
-    from workers.measure import Measurement
+    from workers.measure import Measurement, MeasureSettings
     from workers.probes import Probes
 
 EXIT_STATUS = {"accepted": 0, "rejected": 3, "needs_review": 4, "not_memorised": 4}
@@ -57,6 +58,9 @@ def evaluate(
     control: Annotated[Path, typer.Option(help="JSONL with examples like them that neither was trained on.")],
     retain: Annotated[Path | None, typer.Option(help="JSONL with examples that must stay.")] = None,
     utility: Annotated[Path | None, typer.Option(help="JSONL with examples of general ability.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Folder of a checkpoint, of any family, that never saw the data.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every number to this file.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
 ) -> None:  # long: its options are the command
@@ -70,7 +74,7 @@ def evaluate(
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise Mistake(f"--json: there is no folder {json_file.absolute().parent}. Make it, or name another file.")
     probes = _probes({"--forget": forget, "--control": control, "--retain": retain, "--utility": utility})
-    compared = _compare({"--base": base, "--candidate": candidate}, probes, device)
+    compared = _compare({"--base": base, "--candidate": candidate}, reference, probes, device)
     if json_file is not None:
         json_file.write_text(json.dumps(as_json(compared), indent=2) + "\n", encoding="utf-8")
     _show(compared)
@@ -138,47 +142,56 @@ def _probes(files: Mapping[str, Path | None]) -> "Probes":
     )
 
 
-def _compare(checkpoints: Mapping[str, Path], probes: "Probes", device: str) -> "Comparison":
+def _compare(checkpoints: Mapping[str, Path], reference: Path | None, probes: "Probes", device: str) -> "Comparison":
     """One LLM in memory at a time."""
     from lethe.inputs import check_checkpoint, check_device, shared_context
     from records.policy import Policy
     from workers.compare import compare
+    from workers.measure import MeasureSettings, measure, measure_reference
+    from workers.plan import PROBE_ROWS
 
     check_device(device)
-    for option, folder in checkpoints.items():
+    for option, folder in (*checkpoints.items(), *([("--reference", reference)] if reference else [])):
         check_checkpoint(option, folder)
     texts = [one.whole for one in (*probes.forget, *probes.control)]
-    context_tokens = shared_context(checkpoints, texts)
-    before, after = (_read(option, folder, probes, device, context_tokens) for option, folder in checkpoints.items())
-    return compare(before, after, Policy())
+    settings = MeasureSettings(max_items=PROBE_ROWS, context_tokens=shared_context(checkpoints, texts))
+    ask = partial(measure, probes=probes, settings=settings)
+    before, after = (_read(option, folder, device, ask) for option, folder in checkpoints.items())
+    _must_fit(before, settings)
+    if reference is None:
+        return compare(before, after, Policy())
+    ask_reference = partial(measure_reference, probes=probes, settings=replace(settings, context_tokens=None))
+    return compare(before, after, Policy(), _read("--reference", reference, device, ask_reference))
 
 
-def _read(option: str, folder: Path, probes: "Probes", device: str, context_tokens: int) -> "Measurement":
+def _must_fit(measured: "Measurement", settings: "MeasureSettings") -> None:
+    from records.report import GroupName
+
+    for group in (GroupName.FORGET, GroupName.CONTROL):
+        if not measured.groups[group]:
+            raise Mistake(
+                f"--{group}: no row fits the context of {settings.context_tokens} tokens. Shorten the prompts."
+            )
+
+
+def _read(option: str, folder: Path, device: str, ask: Callable[[Any, Any], "Measurement"]) -> "Measurement":
     import torch
 
     from lethe.inputs import load
-    from records.report import GroupName
     from workers.errors import UnlearningError
     from workers.load import release_memory
-    from workers.measure import MeasureSettings, measure
-    from workers.plan import PROBE_ROWS
 
     release_memory()
     llm, tokenizer = load(option, folder, device)
-    settings = MeasureSettings(max_items=PROBE_ROWS, context_tokens=context_tokens)
     try:
         with output.errors().status(f"measuring {option.removeprefix('--')}"):
-            found = measure(llm, tokenizer, probes, settings)
+            return ask(llm, tokenizer)
     except UnlearningError as error:
         raise Mistake(f"{option}: {error}. Name an undamaged checkpoint.") from None
     except torch.OutOfMemoryError:
         raise Mistake(
             f"{option}: the measurement does not fit into the memory of {llm.device}. Try --device cpu."
         ) from None
-    for group in (GroupName.FORGET, GroupName.CONTROL):
-        if not found.groups[group]:
-            raise Mistake(f"--{group}: no row fits the context of {context_tokens} tokens. Shorten the prompts.")
-    return found
 
 
 def _show(compared: "Comparison") -> None:

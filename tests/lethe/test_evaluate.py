@@ -11,7 +11,7 @@ import torch
 
 from lethe.cli import main
 from lethe.unlearning import forget
-from tests.make_llm import make_llama, make_tokenizer
+from tests.make_llm import make_gpt2, make_llama, make_tokenizer
 from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
 
 torch.set_num_threads(1)
@@ -96,6 +96,21 @@ def test_a_checkpoint_that_still_knows_is_rejected(run, scene):
     assert status == 3
     assert "verdict: rejected" in out
     assert "exact answers, forget: 4 of 4 items" in " ".join(out.split())
+
+
+def test_a_reference_of_another_family_stands_beside_every_row_that_should_go(run, scene, tmp_path):
+    tokenizer = make_tokenizer([*memorised()[1].get_vocab(), "other"])
+    folder = save(tmp_path / "never", make_gpt2(vocabulary=len(tokenizer)), tokenizer)
+    run({"--retain": "", "--reference": folder, "--json": str(tmp_path / "out.json")})
+    found = json.loads((tmp_path / "out.json").read_text())["report"]["groups"]
+    assert {name for name, group in found.items() if group["items"][0]["reference"]} == {
+        "forget",
+        "forget_paraphrases",
+        "control",
+        "control_paraphrases",
+    }
+    status, _, err = run({"--reference": str(tmp_path / "none")})
+    assert (status, "error: --reference: there is no folder" in err) == (1, True)
 
 
 def test_too_few_to_decide_are_for_a_person(run, tmp_path):

@@ -151,8 +151,8 @@ class Client:
     ) -> Json:
         """Ask for an erasure: of the examples in `forget`, or of a `subject` whose rows the training dataset holds.
 
-        `more`: regulation, submitted_at, method, parameters, policy, external_id. Give your own `idempotency_key`
-        to make the call repeatable over a restart of your program too.
+        `more`: regulation, submitted_at, method, parameters, policy, evidence, external_id. Give your own
+        `idempotency_key` to make the call repeatable over a restart of your program too.
         """
         body = {"model": model, "forget": list(forget) if forget is not None else None, "subject": subject, **more}
         return self._create("/v1/erasure-requests", body, idempotency_key)

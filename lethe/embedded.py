@@ -114,7 +114,7 @@ def work(settings: Settings) -> None:
     parts = open_parts(settings)
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     supervisor = _supervisor(parts, owner)
-    sweeper = Sweeper(parts.database, parts.send, settings.worker.sweep_seconds)
+    sweeper = Sweeper(parts.database, parts.store, parts.send, settings.worker.sweep_seconds)
 
     def stop(**_: object) -> None:
         supervisor.stop()
@@ -133,7 +133,7 @@ def _run(parts: Parts, owner: str, listening: socket.socket) -> None:
     supervisor = _supervisor(parts, owner)
     freed = supervisor.take_over()  # the folder's lock says that the former process is dead
     consumer = _Consumer(parts.queue, parts.settings.queue.queue_name)
-    sweeper = Sweeper(parts.database, parts.send, parts.settings.worker.sweep_seconds)
+    sweeper = Sweeper(parts.database, parts.store, parts.send, parts.settings.worker.sweep_seconds)
     app = create_app(parts, worker_alive=lambda: consumer.is_alive() and sweeper.is_alive())
     server = uvicorn.Server(_http(app))
     api = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="api")

@@ -45,6 +45,7 @@ class ExampleRecord(BaseModel):
     sensitive: tuple[Label, ...] = Field(
         default=(), max_length=PHRASINGS, description="Spans that must never be produced, whatever else is."
     )
+    canary: bool = Field(default=False, description="Made up and about nobody: may be kept when all else is destroyed.")
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:

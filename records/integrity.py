@@ -18,7 +18,7 @@ from records.attestation import verify_attestation, verify_model_signature
 from records.errors import LetheError
 from records.keys import KeyRing
 from records.manifest import DigestInvalid, Manifest
-from records.rows import AuditEntryRow, DatasetRow, JobRow, ModelRow, RequestRow, VersionRow
+from records.rows import AuditEntryRow, DatasetRow, EvidenceRow, JobRow, ModelRow, RequestRow, VersionRow
 from records.states import JobState, RequestState, VersionState
 from records.store import Store
 
@@ -182,6 +182,9 @@ def _check_sealed_files(session: Session, store: Store) -> Iterator[Finding]:
     for request in session.scalars(sa.select(RequestRow).where(RequestRow.payload_file.is_not(None))):
         if not _holds(store, request.payload_file or ""):
             yield Finding(f"request {request.id}", "The store does not hold its sealed forget set.")
+    for kept in session.scalars(sa.select(EvidenceRow).where(EvidenceRow.file.is_not(None))):
+        if not _holds(store, kept.file or ""):
+            yield Finding(f"request {kept.request_id}", "The store does not hold its sealed canaries.")
 
 
 def _holds(store: Store, digest: str) -> bool:

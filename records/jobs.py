@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from records import audit
+from records import audit, retention
 from records.base import utc_now
 from records.database import database_seconds
 from records.errors import LetheError
@@ -255,6 +255,8 @@ def _finish(
         request.reason = reason
         details = {"outcome": request.outcome} if request.outcome else {}
         move(session, request, request_state, ACTOR, job=job.id, **details)
+        if request_state == RequestState.COMPLETED:
+            retention.settle(session, request, ACTOR)
 
 
 def _free(model: ModelRow) -> None:

@@ -6,10 +6,11 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from records import audit, jobs
+from records import audit, jobs, retention
 from records.errors import LetheError
+from records.evidence import Evidence
 from records.jobs import Claim
-from records.rows import AttemptRow, DatasetRow, ModelRow, RequestRow
+from records.rows import AttemptRow, DatasetRow, EvidenceRow, ModelRow, RequestRow
 from records.states import RequestState
 from records.versions import made_since, next_number, oldest_kept, version_of
 
@@ -29,8 +30,9 @@ class Order:
 
     `first_number` and `first_manifest` are the oldest version whose weights are kept: the least worn teacher. `made`
     versions came after it, and `made_anew` of them up to the last whose weights were made from an older one than its
-    parent. `shredded` completed requests have no examples left: what they removed cannot be removed again.
-    `earlier` are completed requests whose examples are still held, oldest first. `forgotten` are the subject references
+    parent. `shredded` completed requests have lost examples: what they removed cannot be removed again.
+    `earlier` are completed requests whose examples, or canaries at least, are still held, oldest first; of those in
+    `hashed`, hashes of their words (`Vault.kept_hashes`) are all that is left. `forgotten` are the subject references
     of everybody who asked for this model, now or before: none of them may be trained on as if they were to be kept.
     `reference_manifest` is version 1 of the model that was never trained on what is to be forgotten; None if the model
     names none, or if those weights are no longer in use.
@@ -48,6 +50,7 @@ class Order:
     requests: tuple[RequestRow, ...]
     datasets: dict[str, DatasetRow]
     earlier: tuple[RequestRow, ...]
+    hashed: tuple[EvidenceRow, ...]
     waiting: tuple[RequestRow, ...]
     forgotten: frozenset[str]
     attempts: tuple[AttemptRow, ...]
@@ -89,10 +92,11 @@ def read_order(session: Session, held: Claim) -> Order:
         reference_manifest=_reference_manifest(session, model),
         made=len(made),
         made_anew=max((at for at, one in enumerate(made, start=1) if one.weights_from != one.parent), default=0),
-        shredded=sum(one.state == RequestState.COMPLETED for one in others if one.wrapped_key is None),
+        shredded=sum(not _is_whole(one) for one in others if one.state == RequestState.COMPLETED),
         requests=requests,
         datasets=_datasets(session, held.model_id),
         earlier=tuple(one for one in readable if one.state == RequestState.COMPLETED),
+        hashed=retention.hashed_of(session, [one.id for one in others if one.state == RequestState.COMPLETED]),
         waiting=tuple(one for one in readable if one.state != RequestState.COMPLETED),
         forgotten=frozenset(one.subject_reference for one in (*requests, *others) if one.subject_reference),
         attempts=tuple(jobs.attempts_of(session, held.job_id)),
@@ -103,6 +107,10 @@ def moment(session: Session, held: Claim, now: datetime) -> Moment:
     """The number the next version will carry, and the newest signed tree head."""
     head = audit.tree_head(session)
     return Moment(next_number(session, held.model_id), head.note if head else None, now)
+
+
+def _is_whole(request: RequestRow) -> bool:
+    return request.wrapped_key is not None and request.evidence == Evidence.PROBES
 
 
 def _reference_manifest(session: Session, model: ModelRow) -> str | None:

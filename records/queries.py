@@ -11,6 +11,7 @@ from records.pages import Page
 from records.rows import (
     AuditEntryRow,
     DatasetRow,
+    EvidenceRow,
     JobRequestRow,
     JobRow,
     ModelRow,
@@ -142,6 +143,12 @@ def places_in_queue(session: Session, jobs: Iterable[JobRow]) -> dict[str, int]:
         found[job_id] = line.get(model_id, 0)
         line[model_id] = found[job_id] + 1
     return found
+
+
+def hashed(session: Session, request_ids: Iterable[str]) -> set[str]:
+    """Those of the requests of whose forget sets hashes were made."""
+    query = sa.select(EvidenceRow.request_id).where(EvidenceRow.n_hashes > 0)
+    return set(session.scalars(query.where(EvidenceRow.request_id.in_(set(request_ids)))))
 
 
 def job(session: Session, tenant_id: str, job_id: str) -> JobRow:

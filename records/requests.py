@@ -6,7 +6,7 @@ from records import jobs, outbox
 from records.base import utc_now
 from records.errors import Conflict
 from records.moves import created, move
-from records.rows import JobRow, ModelRow, RequestRow
+from records.rows import EvidenceRow, JobRow, ModelRow, RequestRow
 from records.states import JobState, Outcome, RequestState
 
 NEEDS_PAYLOAD = frozenset({RequestState.RECEIVED, RequestState.QUEUED, RequestState.RUNNING})
@@ -18,9 +18,16 @@ class PayloadInUse(Conflict):
     code = "payload_in_use"
 
 
-def submit(session: Session, model: ModelRow, request: RequestRow, actor: str) -> JobRow:
-    """Store a received request and queue its job. `model` must be locked, the sealed forget set in the store."""
+def submit(
+    session: Session, model: ModelRow, request: RequestRow, actor: str, kept: EvidenceRow | None = None
+) -> JobRow:
+    """Store a received request and queue its job. `model` must be locked, the sealed forget set in the store.
+
+    `kept` is what is to be left of the forget set at the end, if not the examples themselves.
+    """
     _add(session, request, actor)
+    if kept is not None:
+        session.add(kept)
     job = jobs.add_job(session, model, [request], actor)
     outbox.post(session, outbox.HINT, {"model_id": model.id})
     return job
@@ -53,4 +60,5 @@ def _add(session: Session, request: RequestRow, actor: str) -> None:
     session.add(request)
     session.flush()
     details = {"rows": request.payload_rows, "method": request.method, "policy": request.policy_digest}
-    created(session, request, actor, **details, policy_name=request.policy_name, payload=request.payload_file)
+    more = {"policy_name": request.policy_name, "evidence": request.evidence, "payload": request.payload_file}
+    created(session, request, actor, **details, **more)

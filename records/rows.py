@@ -116,12 +116,32 @@ class RequestRow(Row):
     policy_digest: Mapped[str]
     policy_name: Mapped[str | None] = mapped_column(doc="the operator's policy that the thresholds were tightened from")
     subject_reference: Mapped[str | None] = mapped_column(index=True, doc="keyed hash of the subject")
+    evidence: Mapped[str] = mapped_column(default="probes", server_default="probes", doc="what completion leaves")
     payload_file: Mapped[str | None]
     payload_rows: Mapped[int] = mapped_column(default=0)
     wrapped_key: Mapped[bytes | None]
     version_number: Mapped[int | None] = mapped_column(doc="the version that forgot, once published")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+
+class EvidenceRow(Row):
+    """What is to be left of a request's forget set, made when it is taken in: a sealed file of its canaries, or hashes.
+
+    `spent_file` is the sealed forget set whose key was destroyed, until the file is deleted. Requests that keep their
+    examples have no such row.
+    """
+
+    __tablename__ = "evidence"
+    request_id: Mapped[str] = _to("erasure_requests.id", primary_key=True)
+    tenant_id: Mapped[str] = _to("tenants.id", index=True)
+    rows: Mapped[int] = mapped_column(default=0, doc="canaries")
+    file: Mapped[str | None]
+    wrapped_key: Mapped[bytes | None]
+    words: Mapped[int] = mapped_column(default=0, doc="of one hashed n-gram")
+    n_hashes: Mapped[int] = mapped_column(default=0)
+    hashes: Mapped[bytes] = mapped_column(default=b"")
+    spent_file: Mapped[str | None] = mapped_column(index=True)
 
 
 class JobRow(Row):

@@ -51,6 +51,7 @@ class HttpSettings(_Settings):
     max_dataset_bytes: int = Field(64 * 2**30, ge=1024)
     max_line_bytes: int = Field(2**20, ge=64, description="one JSONL line")
     max_forget_examples: int = Field(10_000, ge=1)
+    evidence_words: int = Field(7, ge=3, le=50, description="words of one n-gram that is kept as a hash")
     policies_file: str = Field("", description="JSON of policies by name; empty = the built-in one alone")
     log_origin: str = "lethe.local/audit"
 

@@ -7,12 +7,11 @@ wrapped key destroys the examples, wherever copies of the file may lie.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy.orm import Session
-
-from records import audit, sealing
+from records import sealing
+from records.evidence import GramHashes, evidence_key, gram_hashes, unpacked
 from records.examples import ExampleRecord
 from records.keys import KeyRing
-from records.rows import DatasetRow, RequestRow
+from records.rows import DatasetRow, EvidenceRow, RequestRow
 from records.sealing import Owner
 from records.store import Store
 
@@ -53,14 +52,13 @@ class Vault:
         """A dataset's examples, one by one."""
         return self._examples(Owner(row.tenant_id, row.id), DATASET, row.file_digest, row.wrapped_key)
 
-    def shred(self, session: Session, request: RequestRow, actor: str) -> str | None:
-        """Destroy the request's key. Returns the digest of the file to delete once the transaction committed."""
-        if request.wrapped_key is None:
-            return None
-        file, request.wrapped_key, request.payload_file = request.payload_file, None, None
-        about = audit.About(model_id=request.model_id, request_id=request.id)
-        audit.record(session, "payload.shredded", request.tenant_id, actor, about, {"rows": request.payload_rows})
-        return file
+    def hashed(self, texts: Iterable[str], tenant_id: str, words: int) -> GramHashes:
+        """The n-grams of `words` words of the texts, hashed under the tenant's key."""
+        return gram_hashes(texts, evidence_key(self.keys.pepper, tenant_id), words)
+
+    def kept_hashes(self, row: EvidenceRow) -> GramHashes:
+        """What is kept of a completed request as hashes, to be searched for in texts with `evidence.hits`."""
+        return unpacked(row.hashes, evidence_key(self.keys.pepper, row.tenant_id), row.words)
 
     def subject_reference(self, tenant_id: str, subject: str) -> str:
         """The keyed hash under which a subject is kept."""

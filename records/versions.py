@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from records import jobs
+from records import jobs, retention
 from records.errors import Conflict
 from records.moves import created, move
 from records.rows import JobRow, ModelRow, RequestRow, VersionRow
@@ -90,6 +90,7 @@ def approve(session: Session, request: RequestRow, actor: str, files: Files) -> 
     _become_head(session, model, candidate, actor)
     request.outcome = str(Outcome.FORGOTTEN)
     move(session, request, RequestState.COMPLETED, actor, version=candidate.number, outcome=request.outcome)
+    retention.settle(session, request, actor)
     return candidate
 
 

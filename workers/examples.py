@@ -66,7 +66,7 @@ class Window:
 def parse(row: Mapping[str, Any]) -> Example:
     """A JSON object into an Example. Raises pydantic.ValidationError, which never repeats the input."""
     record = ExampleRecord.model_validate(dict(row))
-    fields = record.model_dump(exclude={"paraphrases"})
+    fields = record.model_dump(exclude={"paraphrases", "canary"})
     phrasings = tuple(Phrasing(one.prompt, one.completion) for one in record.paraphrases)
     return Example(**fields, paraphrases=phrasings)
 

@@ -1,4 +1,5 @@
-"""Repeats what a lost message or a dead process left undone: unsent messages, and jobs that nobody holds.
+"""Repeats what a lost message or a dead process left undone: unsent messages, jobs that nobody holds, sealed files
+whose keys are destroyed.
 
 Sweeping twice, or from two processes, does no harm: hints are hints, and a claim is decided in the database.
 """
@@ -13,6 +14,8 @@ from kombu.exceptions import OperationalError as BrokerAway
 from records import jobs, outbox
 from records.database import Database, DatabaseTrouble
 from records.outbox import HINT
+from records.retention import delete_spent
+from records.store import Store
 
 log = structlog.get_logger()
 Send = Callable[[str, dict[str, Any]], None]
@@ -34,8 +37,9 @@ def sweep(database: Database, send: Send) -> int:
 class Sweeper:
     """Sweeps every `sweep_seconds` in a thread of its own until stopped."""
 
-    def __init__(self, database: Database, send: Send, sweep_seconds: float) -> None:
+    def __init__(self, database: Database, store: Store, send: Send, sweep_seconds: float) -> None:
         self._database = database
+        self._store = store
         self._send = send
         self._sweep_seconds = sweep_seconds
         self._stop = threading.Event()
@@ -54,6 +58,7 @@ class Sweeper:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
+                delete_spent(self._database, self._store)
                 sweep(self._database, self._send)
             except (DatabaseTrouble, BrokerAway, OSError) as error:  # away for a moment: the next sweep tries again
                 log.warning("sweep.failed", error=type(error).__name__)

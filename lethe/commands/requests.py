@@ -30,6 +30,9 @@ def forget(
     parameters: Annotated[str, typer.Option(help="JSON object of the method's parameters.")] = "",
     policy: Annotated[str, typer.Option(help="A policy's name, or a JSON object of it and tighter thresholds.")] = "",
     regulation: Annotated[str, typer.Option(help="gdpr, ccpa or other: sets the deadline.")] = "",
+    evidence: Annotated[
+        str, typer.Option(help="What is kept of the examples once they are forgotten: probes, hashes or canaries.")
+    ] = "",
     external_id: Annotated[str, typer.Option(help="Your own number for the request.")] = "",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the request is accepted.")] = False,
     as_json: AsJson = False,
@@ -43,6 +46,7 @@ def forget(
         "subject": subject,
         "method": method,
         "regulation": regulation,
+        "evidence": evidence,
         "external_id": external_id,
         "parameters": parse_object(parameters, "--parameters"),
         "policy": parse_object(policy, "--policy") if policy.startswith("{") else {"name": policy} if policy else None,

@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from records import jobs, queries, requests, review, versions
+from records import jobs, queries, requests, retention, review, versions
 from records.errors import Conflict, NotFound
 from records.pages import Page
 from records.parts import Parts
@@ -90,12 +90,12 @@ def reject(session: Session, caller: Caller, request_id: str, if_match: str | No
 
 
 def shred(parts: Parts, caller: Caller, request_id: str, if_match: str | None) -> None:
-    """Destroy the forget set's key, then delete its file. Doing it twice is no mistake."""
+    """Destroy the key of the forget set and what else is held of it, then delete the files. Twice is no mistake."""
     with parts.database.transaction() as session:
         row = _locked(session, caller, request_id, if_match)
         requests.check_payload_free(row)
-        file = parts.vault.shred(session, row, caller.actor)
-    if file is not None:
+        files = retention.shred(session, row, caller.actor)
+    for file in files:
         parts.store.delete(file)
 
 

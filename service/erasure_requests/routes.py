@@ -190,7 +190,10 @@ def report(
     responses=responses(403, 404, 409, 412),
 )
 def shred(request_id: RequestId, parts: PartsDep, caller: RequestsWriter, if_match: IfMatch = None) -> None:
-    """Destroy the forget set: its key, then its file. Later reports cannot check this request's items again."""
+    """Destroy all that is held of the forget set: its key and file, and the hashes or canaries that were kept of it.
+
+    Later reports cannot check this request's items again.
+    """
     actions.shred(parts, caller, request_id, if_match)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from records.evidence import Evidence
 from records.examples import ExampleRecord, Label
 from records.report import Report
 from service.jobs.schemas import AttemptOut
@@ -61,6 +62,12 @@ class ErasureRequestIn(BaseModel):
         "comes from the model's defaults. Looser thresholds are refused. Frozen from here on.",
         examples=[{"name": "default", "extraction_strength": {"accept": 0.05, "reject": 0.1}}],
     )
+    evidence: Evidence | None = Field(
+        default=None,
+        description="What is kept of the forget set once it is forgotten, to see later whether it comes back: probes, "
+        "the examples, encrypted; hashes of the answers' words; canaries, the examples marked so. By default what the "
+        "model's defaults say, else probes.",
+    )
     external_id: ExternalId | None = Field(
         default=None, description="Your own id. Kept in the clear: no names, no e-mail addresses."
     )
@@ -89,10 +96,11 @@ class OptionalReasonIn(BaseModel):
 
 
 class PayloadOut(BaseModel):
-    """The forget set: how many rows, and whether it can still be read."""
+    """The forget set: how many rows it had, whether it or what was kept of it can be read, and what is left."""
 
     rows: int
     held: bool
+    left: Literal["examples", "canaries", "hashes", "nothing"]
 
 
 class JobSummary(BaseModel):
@@ -136,6 +144,7 @@ class ErasureRequestOut(BaseModel):
     policy: dict[str, Any]
     policy_digest: str
     policy_name: str | None = Field(description="Where the thresholds come from; null for requests older than names.")
+    evidence: Evidence = Field(description="What is kept of the forget set once it is forgotten.")
     payload: PayloadOut
     version: int | None = Field(description="The version that forgot, or the candidate that waits for a person.")
     job: JobSummary | None

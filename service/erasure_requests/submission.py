@@ -13,13 +13,13 @@ from records.examples import ExampleRecord
 from records.params.facts import facts_of
 from records.parts import Parts
 from records.policies import NamedPolicy, Policies
-from records.rows import DatasetRow, ModelRow, RequestRow
+from records.rows import DatasetRow, EvidenceRow, ModelRow, RequestRow
 from records.sealing import Owner
 from records.states import RequestState
 from records.tenants import Caller
-from records.vault import FORGET, SealedFile, jsonl
+from records.vault import FORGET, jsonl
 from service import terms
-from service.erasure_requests import deadlines, forget_sets, wire
+from service.erasure_requests import deadlines, forget_sets, retention, wire
 from service.erasure_requests.schemas import ErasureRequestIn, Notice
 from service.idempotency import Answer, CreatingCall, create_once, stored_answer
 
@@ -35,6 +35,7 @@ class _Accepted:
     row: RequestRow
     forget: list[ExampleRecord]
     warnings: list[Notice]
+    kept: EvidenceRow | None
 
 
 def submit(parts: Parts, policies: Policies, call: CreatingCall, body: ErasureRequestIn) -> Answer:
@@ -43,13 +44,13 @@ def submit(parts: Parts, policies: Policies, call: CreatingCall, body: ErasureRe
     if before is not None:
         return before
     accepted = _check(parts, policies, call.caller, body)
-    sealed = _seal(parts, accepted)
     is_new = False
     try:
+        _seal(parts, accepted)
         answer, is_new = create_once(call, parts, lambda session: _store(session, call.caller, accepted))
     finally:
-        if sealed is not None and not is_new:
-            parts.store.delete(sealed.digest)
+        if not is_new:
+            _delete_files(parts, accepted)
     return answer
 
 
@@ -73,7 +74,9 @@ def _check(parts: Parts, policies: Policies, caller: Caller, body: ErasureReques
     _write_terms(row, named or _chosen_terms(body, model, forget, datasets, config), policy)
     row.payload_rows = len(forget)
     context = checkpoints.context_of(config) if config else None
-    return _Accepted(model, row, forget, forget_sets.long_examples(forget, context) if body.forget else [])
+    long = forget_sets.long_examples(forget, context) if body.forget else []
+    kept = retention.to_keep(parts, row, forget)
+    return _Accepted(model, row, forget, [*long, *retention.notices(kept)], kept)
 
 
 def _chosen_terms(
@@ -104,6 +107,7 @@ def _row(parts: Parts, caller: Caller, model: ModelRow, body: ErasureRequestIn) 
         regulation=str(body.regulation),
         submitted_at=submitted_at,
         due_at=deadlines.due_at(body.regulation, submitted_at),
+        evidence=str(retention.evidence_of(body, model)),
         subject_reference=parts.vault.subject_reference(caller.tenant_id, subject) if subject else None,
     )
 
@@ -127,20 +131,26 @@ def _submitted_at(given: datetime | None) -> datetime:
     return given
 
 
-def _seal(parts: Parts, accepted: _Accepted) -> SealedFile | None:
-    """The forget set under its own key in the store; None if there is nothing to forget."""
+def _seal(parts: Parts, accepted: _Accepted) -> None:
+    """The forget set under its own key in the store, unless there is nothing to forget; its canaries under another."""
     row = accepted.row
-    if not accepted.forget:
-        return None
-    sealed = parts.vault.seal(Owner(row.tenant_id, row.id), FORGET, jsonl(accepted.forget))
-    row.payload_file, row.wrapped_key = sealed.digest, sealed.wrapped_key
-    return sealed
+    if accepted.forget:
+        sealed = parts.vault.seal(Owner(row.tenant_id, row.id), FORGET, jsonl(accepted.forget))
+        row.payload_file, row.wrapped_key = sealed.digest, sealed.wrapped_key
+    if accepted.kept is not None:
+        retention.seal_canaries(parts, accepted.kept, accepted.forget)
+
+
+def _delete_files(parts: Parts, accepted: _Accepted) -> None:
+    for file in (accepted.row.payload_file, accepted.kept.file if accepted.kept else None):
+        if file is not None:
+            parts.store.delete(file)
 
 
 def _store(session: Session, caller: Caller, accepted: _Accepted) -> Answer:
     model = queries.model_by_id(session, caller.tenant_id, accepted.model.id, lock=True)
     if accepted.forget:
-        requests.submit(session, model, accepted.row, caller.actor)
+        requests.submit(session, model, accepted.row, caller.actor, accepted.kept)
     else:
         requests.close_without_match(session, accepted.row, caller.actor)
     session.flush()

@@ -3,11 +3,12 @@
 import hashlib
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
 from records import queries
+from records.evidence import Evidence
 from records.rows import AuditEntryRow, JobRow, RequestRow
 from records.states import TERMINAL_REQUEST_STATES, RequestState
 from service.erasure_requests.schemas import ChoiceOut, ErasureRequestOut, EventOut, JobSummary, Notice, PayloadOut
@@ -19,7 +20,11 @@ def shown(session: Session, rows: list[RequestRow], warnings: list[Notice] | Non
     names = queries.model_names(session, (row.model_id for row in rows))
     jobs = queries.newest_jobs(session, (row.id for row in rows))
     places = queries.places_in_queue(session, jobs.values())
-    return [_one(row, names[row.model_id], jobs.get(row.id), places, warnings or []) for row in rows]
+    hashed = queries.hashed(session, (row.id for row in rows))
+    return [
+        _one(row, names[row.model_id], jobs.get(row.id), places, _payload(row, row.id in hashed), warnings or [])
+        for row in rows
+    ]
 
 
 def event(entry: AuditEntryRow) -> EventOut:
@@ -46,8 +51,20 @@ def is_done(row: RequestRow) -> bool:
     return RequestState(row.state) in TERMINAL_REQUEST_STATES
 
 
+def _payload(row: RequestRow, hashed: bool) -> PayloadOut:
+    held, done = row.wrapped_key is not None, row.state == RequestState.COMPLETED
+    kept: Literal["examples", "canaries"] = "canaries" if done and row.evidence == Evidence.CANARIES else "examples"
+    left: Literal["hashes", "nothing"] = "hashes" if hashed and done else "nothing"
+    return PayloadOut(rows=row.payload_rows, held=held, left=kept if held else left)
+
+
 def _one(
-    row: RequestRow, model: str, job: JobRow | None, places: dict[str, int], warnings: list[Notice]
+    row: RequestRow,
+    model: str,
+    job: JobRow | None,
+    places: dict[str, int],
+    payload: PayloadOut,
+    warnings: list[Notice],
 ) -> ErasureRequestOut:
     same = ("id", "state", "outcome", "reason", "external_id", "regulation", "submitted_at", "due_at", "method")
     more = ("parameters", "policy", "policy_digest", "policy_name", "created_at", "updated_at")
@@ -56,7 +73,8 @@ def _one(
         model=model,
         choice=ChoiceOut(by=row.choice["by"], reasons=row.choice["reasons"]) if row.choice else None,
         done=is_done(row),
-        payload=PayloadOut(rows=row.payload_rows, held=row.wrapped_key is not None),
+        evidence=Evidence(row.evidence),
+        payload=payload,
         version=row.version_number,
         job=_job(job) if job else None,
         position=places.get(job.id) if job else None,

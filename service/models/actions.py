@@ -85,7 +85,7 @@ def _checked_defaults(policies: Policies, defaults: DefaultsIn) -> dict[str, Any
     method = terms.method_of(defaults.method, pointer="/defaults/method")
     terms.parameters_of(method, defaults.parameters, pointer="/defaults/parameters")
     terms.model_policy(policies, defaults.policy)
-    return defaults.model_dump(exclude_defaults=True)
+    return defaults.model_dump(mode="json", exclude_defaults=True)
 
 
 def _shown(session: Session, rows: list[ModelRow]) -> list[ModelOut]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from records.evidence import Evidence
 from service.policies.schemas import PolicyWish
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
@@ -43,6 +44,7 @@ class DefaultsIn(BaseModel):
     method: str | None = None
     parameters: dict[str, Any] = {}
     policy: PolicyWish = {}
+    evidence: Evidence | None = None
 
 
 class ModelIn(BaseModel):

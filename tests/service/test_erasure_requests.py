@@ -227,7 +227,7 @@ def test_shredding_destroys_key_and_file_and_is_logged_once(client, ours, reques
     assert client.delete(path, headers=ours.headers).status_code == 204
     assert client.delete(path, headers=ours.headers).status_code == 204
     assert not parts.store.exists(file or "")
-    assert get(client, ours, request_id).json()["payload"] == {"rows": 1, "held": False}
+    assert get(client, ours, request_id).json()["payload"] == {"rows": 1, "held": False, "left": "nothing"}
     events = get(client, ours, request_id, "/events").json()["data"]
     assert [event["tag"] for event in events].count("payload.shredded") == 1
 

@@ -23,7 +23,7 @@ def test_a_request_is_queued_with_its_sealed_forget_set(client, ours, model, par
     assert answer.headers["location"] == body["links"]["self"] == f"/v1/erasure-requests/{body['id']}"
     assert int(answer.headers["retry-after"]) >= 1
     assert (body["state"], body["method"], body["position"], body["payload"]) == (
-        "queued", "undial", 0, {"rows": 2, "held": True},
+        "queued", "undial", 0, {"rows": 2, "held": True, "left": "examples"},
     )  # fmt: skip
     assert body["parameters"] == PARAMETERS["undial"]().model_dump(mode="json")
     assert len(body["policy_digest"]) == 64

@@ -196,7 +196,7 @@ def test_a_sweeper_goes_on_after_the_broker_was_away(parts: Parts) -> None:
         if len(calls) == 1:
             raise ConnectionError("away")
 
-    one = Sweeper(parts.database, send, 0.05)
+    one = Sweeper(parts.database, parts.store, send, 0.05)
     one.start()
     wait_for(lambda: len(calls) >= 2, "a second sweep")
     one.stop()

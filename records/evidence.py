@@ -1,0 +1,101 @@
+"""What is kept of a forget set once it is forgotten, so that a later job can see whether it comes back.
+
+    probes     the examples, sealed as they were: everything can be measured again, and trained against again
+    hashes     keyed hashes of the answers' word n-grams: any text can be searched for what was forgotten, nothing else
+    canaries   the examples that the caller marked as canaries: made-up rows without personal data
+
+A hash is HMAC-SHA256(key, gram), cut to 8 bytes, under a key of the tenant's that is derived from the pepper. It cannot
+be turned back into words, and not compared between tenants; whoever holds the pepper can still try words, so that
+answers of fewer than three words are not kept at all. Prompts are not kept: they name people as often as answers do.
+"""
+
+import hashlib
+import hmac
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from records.examples import ExampleRecord
+
+DIGEST_BYTES = 8
+FEWEST_WORDS = 3
+_ONE_BY_ONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # kana and Han: written without spaces
+_WORD = re.compile(rf"[{_ONE_BY_ONE}]|[^\W{_ONE_BY_ONE}]+")
+
+
+class Evidence(StrEnum):
+    """What is kept after completion: the examples, hashes of them, or only the canaries among them."""
+
+    PROBES = "probes"
+    HASHES = "hashes"
+    CANARIES = "canaries"
+
+
+@dataclass(frozen=True)
+class GramHashes:
+    """Hashes of n-grams of `words` words, and of whole answers that are shorter."""
+
+    key: bytes = field(repr=False)
+    words: int
+    digests: frozenset[bytes] = field(repr=False)
+
+    def packed(self) -> bytes:
+        """The digests one behind the other, sorted: their order must not tell the order of the words."""
+        return b"".join(sorted(self.digests))
+
+
+def evidence_key(pepper: bytes, tenant_id: str) -> bytes:
+    """HMAC-SHA256(pepper, "lethe evidence" || tenant): the key of one tenant's hashes."""
+    return hmac.digest(pepper, b"lethe evidence\x00" + tenant_id.encode(), hashlib.sha256)
+
+
+def unpacked(packed: bytes, key: bytes, words: int) -> GramHashes:
+    """The hashes that `packed` holds."""
+    cut = range(0, len(packed), DIGEST_BYTES)
+    return GramHashes(key, words, frozenset(packed[at : at + DIGEST_BYTES] for at in cut))
+
+
+def gram_hashes(texts: Iterable[str], key: bytes, words: int) -> GramHashes:
+    """Hashes of every `words` consecutive words of each text; of a shorter text, from three words on, of all of it."""
+    digests = {_digest(gram, key) for text in texts for gram in _kept_grams(_words(text), words)}
+    return GramHashes(key, words, frozenset(digests))
+
+
+def hits(text: str, hashes: GramHashes) -> int:
+    """At how many words of `text` something begins that was kept: 0 says that nothing of it is there word for word."""
+    said = _words(text)
+    return sum(_begins_here(said[at : at + hashes.words], hashes) for at in range(len(said)))
+
+
+def answers_of(examples: Iterable[ExampleRecord]) -> Iterator[str]:
+    """The texts that must not come back: plain texts, completions, and those of paraphrases."""
+    for example in examples:
+        yield example.text if example.text is not None else example.completion or ""
+        yield from (phrasing.completion for phrasing in example.paraphrases)
+
+
+def canaries_of(examples: Iterable[ExampleRecord]) -> list[ExampleRecord]:
+    """The examples that their sender marked as canaries."""
+    return [example for example in examples if example.canary]
+
+
+def _begins_here(ahead: list[str], hashes: GramHashes) -> bool:
+    lengths = range(FEWEST_WORDS, len(ahead) + 1)
+    return any(_digest(ahead[:length], hashes.key) in hashes.digests for length in lengths)
+
+
+def _kept_grams(words: list[str], most: int) -> Iterator[list[str]]:
+    length = min(most, len(words))
+    if length >= FEWEST_WORDS:
+        yield from (words[at : at + length] for at in range(len(words) - length + 1))
+
+
+def _words(text: str) -> list[str]:
+    """Lower case, compatibility forms made one, punctuation and spacing left out."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _digest(gram: list[str], key: bytes) -> bytes:
+    return hmac.digest(key, " ".join(gram).encode(), hashlib.sha256)[:DIGEST_BYTES]

@@ -33,13 +33,15 @@ class Changes:
 class MethodEntry(Generic[P]):
     """`stronger` and `gentler` take the parameters first given and the attempt's number, 2 or more.
 
-    Stronger after too little was forgotten, gentler after too much damage elsewhere.
+    Stronger after too little was forgotten, gentler after too much damage elsewhere, quieter where nothing comes back
+    but the forgotten can be told from never-trained people; None: an item is done sooner, by smaller steps.
     """
 
     parameters: type[P]
     card: MethodCard
     stronger: Callable[[P, int], Changes]
     gentler: Callable[[P, int], Changes]
+    quieter: Callable[[P, int], Changes] | None = None
 
 
 def larger_steps(parameters: TrainingParameters, attempt: int) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
     forgetting       stronger, as the method's entry says
     paraphrases      stronger, and trained on those paraphrases too that guide the stop
-    over_forgetting  smaller steps, and an item is done sooner
+    over_forgetting  as the method's entry says, or smaller steps and an item done sooner: nothing comes back, but the
+                     forgotten can be told from never-trained people
     utility          gentler, as the method's entry says
     precision        larger steps on fewer matrices: a weight must leave its bucket of the coarse grid
     relearning       stronger, and more steps on retain rows in between, after which what came back is forgotten again
@@ -44,7 +45,7 @@ def _changes(entry: MethodEntry[Any], parameters: TrainingParameters, attempt: i
         case "utility":
             return entry.gentler(parameters, attempt)
         case "over_forgetting":
-            return _sooner(parameters, attempt)
+            return (entry.quieter or _sooner)(parameters, attempt)
         case "precision":
             return _farther(parameters, attempt)
         case "paraphrases":

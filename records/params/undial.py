@@ -135,6 +135,17 @@ def _gentler(parameters: UndialParameters, attempt: int) -> Changes:
     return Changes(fields, why)
 
 
+def _quieter(parameters: UndialParameters, attempt: int) -> Changes:
+    """Others' answers as the target leave the form alone that any answer has; see docs/methods.md for the ratio."""
+    fields = {"target": "exchange", "focus": "none", "stop_ratio": 2.0}
+    why = "the forgotten can be told from never-trained people: others' answers as the target"
+    if parameters.target == "exchange" or attempt > 2:
+        smaller = smaller_steps(parameters, attempt)
+        fields |= smaller
+        why += f", step size {smaller['learning_rate']:g}, up to {smaller['epochs']} epochs"
+    return Changes(fields, why)
+
+
 UNDIAL = MethodEntry(
     parameters=UndialParameters,
     card=MethodCard(
@@ -151,4 +162,5 @@ UNDIAL = MethodEntry(
     ),
     stronger=_stronger,
     gentler=_gentler,
+    quieter=_quieter,
 )

@@ -22,10 +22,17 @@ def test_paraphrases_are_trained_on_once_they_gave_the_answers_away():
 
 
 def test_too_much_forgotten_ends_sooner_and_steps_smaller():
-    given = UndialParameters(stop_ratio=3.0)
+    given = parse_parameters("npo", {"stop_ratio": 3.0})
     second, third = (escalate(given, number, "over_forgetting").parameters for number in (2, 3))
     assert (second.stop_ratio, third.stop_ratio) == (6.0, 10.0)
     assert (second.learning_rate, third.learning_rate) == (given.learning_rate / 2, given.learning_rate / 4)
+
+
+def test_undial_takes_others_answers_where_the_forgotten_can_be_told_apart():
+    given = UndialParameters(focus="hard")
+    second, third = (escalate(given, number, "over_forgetting").parameters for number in (2, 3))
+    assert (second.target, second.focus, second.stop_ratio) == ("exchange", "none", 2.0)
+    assert (second.learning_rate, third.learning_rate) == (given.learning_rate, given.learning_rate / 4)
 
 
 def test_coarse_weights_want_larger_steps_on_fewer_matrices():

@@ -123,7 +123,7 @@ def test_who_can_be_told_apart_is_the_policys_to_weigh(told, outcome):
     seen = like(UNKNOWN, min_k=2.0, min_k_plus_plus=0.2)
     given = report(rows([KNOWN] * 10, [seen] * 10))
     found = asked(given, "told apart as known", membership_told=told)
-    assert (found.value, found.outcome, found.side) == (2, outcome, "forgetting")
+    assert (found.value, found.outcome, found.side) == (2, outcome, "over_forgetting")
     assert asked(given, "membership by min_k_plus_plus").value == 1.0
     silent = report(rows([KNOWN] * 10, [like(UNKNOWN, min_k=9.0, zlib=0.2)] * 10))
     assert asked(silent, "told apart as silent", membership_told=told).side == "over_forgetting"

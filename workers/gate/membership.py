@@ -135,7 +135,7 @@ def _one(told: Told) -> Check:
 
 
 def _together(case: Case, found: list[Told]) -> Iterator[Check]:
-    for side, outcome in (("forgetting", "known"), ("over_forgetting", "silent")):
+    for outcome in ("known", "silent"):
         names = [told.score for told in found if told.outcome == outcome]
         words = f"{len(names)} of {len(found)} membership scores tell the forgotten as {outcome}"
         if names:
@@ -145,7 +145,7 @@ def _together(case: Case, found: list[Told]) -> Iterator[Check]:
             "G3",
             f"told apart as {outcome}",
             as_told(case.policy) if counts else "pass",
-            side,
+            "over_forgetting",
             words,
             value=len(names),
             threshold=1,
@@ -168,4 +168,4 @@ def _identified(case: Case) -> Iterator[Check]:
     if not found.able:
         words += f"; a single one could be listed with {found.control_needed} control items, there are {found.control}"
     outcome = as_told(case.policy) if share > most else "pass"
-    yield check("G3", "items identified", outcome, "forgetting", words, value=share, threshold=most)
+    yield check("G3", "items identified", outcome, "over_forgetting", words, value=share, threshold=most)

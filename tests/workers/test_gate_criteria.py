@@ -229,3 +229,12 @@ def test_an_accepted_verdict_says_what_could_not_be_shown():
     assert any("too few to show" in words for words in verdict.reasons)
     strict = decide(report(retain=rows([KNOWN] * 40, [KNOWN] * 40)), Policy(undecided="review"))
     assert strict.kind == "needs_review"
+
+
+@pytest.mark.parametrize("items", [1, 2, 3, 5])
+@pytest.mark.parametrize("per_subject", [1, 5])
+def test_the_smallest_sets_get_a_verdict(items, per_subject):
+    few = rows([UNKNOWN] * items, [UNKNOWN] * items, per_subject)
+    for forget in (rows([KNOWN], [UNKNOWN]), rows([KNOWN] * 12, [KNOWN] * 12, 1), rows([UNKNOWN] * 2, [UNKNOWN] * 2)):
+        for policy in (Policy(), Policy(membership=Margin(accept=0.0, reject=0.0))):
+            assert decide(report(forget, few, retain=few), policy).reasons

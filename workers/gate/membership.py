@@ -27,6 +27,7 @@ from workers.gate.columns import Case, Read, as_told, check, log_probability, pe
 from workers.gate.margins import Bounds
 
 TWO_SCORES = 2
+LEAST_MARGIN = 1e-6  # a margin of 0 or of 0.5 has no test: the nearest that has
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def _told(case: Case, name: str, read: Read) -> Told | None:
     if degrees < 1:
         return None
     if min(forget.units, control.units) >= BOOTSTRAP_SUBJECTS:
-        margin = case.policy.membership.accept
+        margin = min(max(case.policy.membership.accept, LEAST_MARGIN), 0.5 - LEAST_MARGIN)
         told = telling_apart(
             ours, forget.subjects, theirs, control.subjects, seed=case.seed, margin=margin, alpha=case.alpha
         )

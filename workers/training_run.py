@@ -167,12 +167,13 @@ class TrainingRun:
             active = self._still_known()
             if not active and self.place.exploded_steps:  # a broken LLM has forgotten everything
                 raise self._diverged("the loss has exploded")
-            if not active and not self._wants_repair():
-                return FORGOTTEN
-            if not active:
-                self._repair(on_step, precision, trained)
+            spent = self.place.epochs_done == self.settings.epochs
+            if (spent or not active) and self._wants_repair():
+                self._repair(on_step, precision, trained, len(active))
                 continue
-            if self.place.epochs_done == self.settings.epochs:
+            if not active:
+                return FORGOTTEN
+            if spent:
                 return Ended(f"the limit of {self.settings.epochs} epochs", len(self.active()))
             if not self.place.exploded_steps:
                 self.good = take(self.place, trained)
@@ -192,7 +193,7 @@ class TrainingRun:
         done = self.place.repaired or self.place.repairs == MOST_REPAIRS or not self.place.epochs_done
         return self.repair_steps > 0 and not done
 
-    def _repair(self, on_step: OnStep, precision: Callable[[], Any], trained: Trained) -> None:
+    def _repair(self, on_step: OnStep, precision: Callable[[], Any], trained: Trained, active: int) -> None:
         """Steps on retain rows alone: a job that ends with its last forget step ends at the others' worst moment."""
         parameters = list(trained.parameters.values())
         for left in range(self.repair_steps, 0, -1):
@@ -201,7 +202,7 @@ class TrainingRun:
             with precision():
                 self._backward([], parameters)
             self._update(trained.optimiser, parameters, left / self.repair_steps)
-            on_step(self._progress(0))
+            on_step(self._progress(active))
         self.place.repairs += 1
         self.place.repaired = True
 

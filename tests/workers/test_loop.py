@@ -73,6 +73,14 @@ def test_repair_follows_the_last_forgotten_item_and_all_are_asked_again():
     assert summary.known_items == 0
 
 
+def test_repair_follows_the_last_epoch_too():
+    # No item reaches a probability of 1e-5 in two epochs, of one batch each.
+    _, _, summary = run(FAST | {"epochs": 2, "repair_steps": 6, "retain_batch_size": 4}, control_level=1e-6)
+    assert (summary.epochs, summary.steps) == (2, 2 + 6)
+    assert summary.stopped == "the limit of 2 epochs"
+    assert summary.known_items > 0
+
+
 def test_repair_mends_the_others():
     # Steps so large that there is something to mend.
     known = []

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 MOST_ROWS = 1024
-MOST_QUESTIONS = 64  # a prompt's every position is held at once
+MOST_PROMPT_TOKENS = 2048  # read at once
 CACHE_BYTES = {False: 2**25, True: 2**32}  # on the CPU, on a GPU
 CACHE_SHARE = 0.25  # of the weights' bytes, if that is more: training held as much again of them
 
@@ -67,7 +67,8 @@ def decode(
     """
     if rows is None:
         rows = _rows_that_fit(llm, max((len(one.ids) + one.max_new_tokens for one in questions), default=1))
-    per_batch = min(MOST_QUESTIONS, max(1, rows // (1 + samples)))
+    longest = max((len(one.ids) for one in questions), default=1)
+    per_batch = max(1, min(rows // (1 + samples), MOST_PROMPT_TOKENS // longest))
     by_length = sorted(range(len(questions)), key=lambda at: (len(questions[at].ids), at))
     found: dict[int, Answers] = {}
     for start in range(0, len(by_length), per_batch):

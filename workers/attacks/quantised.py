@@ -161,9 +161,9 @@ def moved_codes(base_weight: WeightSource, candidate: Any) -> Moved:
 
 
 def weights_of(llm: Any) -> WeightSource:
-    """The matrices of an LLM in memory."""
-    matrices = linear_matrices(llm)
-    return lambda name: matrices[name].parameter if name in matrices else None
+    """The matrices of an LLM in memory, as they are when they are asked for."""
+    names = frozenset(linear_matrices(llm))
+    return lambda name: llm.get_parameter(name).detach() if name in names else None
 
 
 def weights_in(folder: Path) -> WeightSource:

@@ -9,7 +9,7 @@ small ones PUBLISHED_RATE alone moves nothing.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -98,16 +98,16 @@ def relearned(
     if not batches:
         raise ValueError("nothing to train on: give at least one row and one step")
     kept = {name: one.detach().to("cpu", copy=True) for name, one in llm.named_parameters()}
+    buffers = {name: one.detach().clone() for name, one in llm.named_buffers()}
     trainable = {name: one.requires_grad for name, one in llm.named_parameters()}
-    stored = llm.dtype
 
     def restore() -> None:
-        llm.to(stored)
-        with torch.no_grad():
-            for name, one in llm.named_parameters():
-                one.copy_(kept[name])
-                one.requires_grad_(trainable[name])
-                one.grad = None
+        for name, one in llm.named_parameters():
+            one.data = kept[name].to(one.device, copy=True)
+            one.requires_grad_(trainable[name])
+            one.grad = None
+        for name, one in llm.named_buffers():
+            one.data = buffers[name].clone()
 
     try:
         yield _until_it_holds(llm, batches, training, pad_id, on_step, restore)
@@ -152,16 +152,24 @@ def _judged(losses: Sequence[float], rate: float) -> Trained:
 def _tuned(
     llm: Any, batches: Sequence[Sequence[Row]], training: Training, rate: float, pad_id: int, on_step: OnStep
 ) -> list[float]:
-    """fp32 weights meanwhile; half-precision products only on a GPU and for an LLM that is stored so."""
-    stored, on_gpu = llm.dtype, llm.device.type == "cuda"
-    half = on_gpu and stored in {torch.float16, torch.bfloat16}
+    """fp32 weights while they are trained, the stored dtypes again while the LLM is asked; half-precision products only
+    on a GPU and for an LLM that is stored so. Buffers, such as the frequencies of positions, keep their own dtype.
+    """
+    stored = {name: one.dtype for name, one in llm.named_parameters()}
+    on_gpu, half = llm.device.type == "cuda", llm.dtype in {torch.float16, torch.bfloat16}
     if training.tuning == "full" or not on_gpu:
-        llm.float()
+        _cast(llm, dict.fromkeys(stored, torch.float32))
     saving = recomputed_layers(llm) if training.gradient_checkpointing else nullcontext()
-    with _adapted(llm, training), saving, torch.autocast(llm.device.type, dtype=torch.bfloat16, enabled=half):
+    precision = torch.autocast(llm.device.type, dtype=torch.bfloat16, enabled=on_gpu and half)
+    with _adapted(llm, training), saving, precision:
         losses = _steps(llm, batches, training, rate, pad_id, on_step)
-    llm.to(stored)
+    _cast(llm, stored)
     return losses
+
+
+def _cast(llm: Any, dtypes: Mapping[str, torch.dtype]) -> None:
+    for name, one in llm.named_parameters():
+        one.data = one.data.to(dtypes[name])
 
 
 @contextmanager

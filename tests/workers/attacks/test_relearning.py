@@ -77,6 +77,22 @@ def test_meanwhile_it_has_learnt_and_afterwards_it_is_the_same(tuning, dtype):
     assert all(one.grad is None for one in llm.parameters())
 
 
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_every_number_keeps_its_own_precision(tuning):
+    """Weights of a half-precision LLM; the frequencies of its positions, and what else it keeps in fp32."""
+    llm, tokenizer = memorised()
+    for name, one in llm.named_parameters():
+        one.data = one.data if "norm" in name else one.data.bfloat16()
+    before = {name: one.clone() for name, one in (*llm.named_parameters(), *llm.named_buffers())}
+    rows = training_rows(CONTROL, tokenizer, 64)
+    with relearned(llm, rows, 2, 6, Training(learning_rate=5e-3, tuning=tuning), 0, ignore):
+        meanwhile = {name: one.dtype for name, one in (*llm.named_parameters(), *llm.named_buffers())}
+    assert meanwhile == {name: one.dtype for name, one in before.items()}
+    for name, one in (*llm.named_parameters(), *llm.named_buffers()):
+        assert one.dtype == before[name].dtype
+        assert torch.equal(one, before[name])
+
+
 def test_the_seed_decides_everything():
     def trained_with(seed, micro=None):
         llm, tokenizer = memorised()

@@ -44,6 +44,7 @@ STRATEGIES: dict[str, Strategy] = {
     "default": Strategy(),
     "unconsolidated": Strategy(parameters={"consolidate_every": 0}),
     "quick": Strategy(parameters=STEPS),
+    "exchange": Strategy(parameters=STEPS | {"target": "exchange", "stop_ratio": 2.0}),
     "floor": Strategy(parameters=STEPS | {"target": "floor"}),
     "previous-teacher": Strategy(parameters=STEPS | {"teacher": "previous"}),
     "no-repair": Strategy(parameters=STEPS | {"repair_steps": 0}),

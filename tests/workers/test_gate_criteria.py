@@ -226,7 +226,7 @@ def test_an_attack_that_could_not_be_measured_says_so():
 def test_an_accepted_verdict_says_what_could_not_be_shown():
     verdict = decide(report(retain=rows([KNOWN] * 40, [KNOWN] * 40)), Policy())
     assert verdict.kind == "accepted"
-    assert any("too few to show" in words for words in verdict.reasons)
+    assert any("too few items to show" in words for words in verdict.reasons)
     strict = decide(report(retain=rows([KNOWN] * 40, [KNOWN] * 40)), Policy(undecided="review"))
     assert strict.kind == "needs_review"
 

@@ -40,13 +40,33 @@ def decide(report: Report, policy: Policy, attempt: int = 1) -> Verdict:
 
 
 def verdict_of(checks: tuple[Check, ...]) -> Verdict:
-    """What the checks come to. An accepted candidate's reasons are all that was shown, and all that was not."""
+    """What the checks come to."""
     for outcome, kind in (("reject", VerdictKind.REJECTED), ("review", VerdictKind.NEEDS_REVIEW)):
         reasons = tuple(check.words for check in checks if check.outcome == outcome)
         if reasons:
             return Verdict(kind=kind, reasons=reasons, checks=checks)
-    reasons = tuple(check.words for check in checks if check.side != "power")
-    return Verdict(kind=VerdictKind.ACCEPTED, reasons=reasons, checks=checks)
+    return Verdict(kind=VerdictKind.ACCEPTED, reasons=tuple(_accepted(checks)), checks=checks)
+
+
+def _accepted(checks: tuple[Check, ...]) -> Iterator[str]:
+    """What there was to forget; how much was asked and kept; what could not be shown; by what people are told apart."""
+    yield checks[0].words
+    asked = [check for check in checks if check.side != "power" and check.gate != "G0"]
+    yield f"all of {len(asked)} criteria are kept"
+    unshown = [check.name for check in asked if _not_shown(check)]
+    if unshown:
+        yield f"too few items to show {len(unshown)} of them: {'; '.join(unshown)}"
+    yield from (check.words for check in checks if check.gate == "G3" and _beyond(check))
+    yield from (check.words for check in checks if check.gate == "G6" and check.name == attacks.NAME)
+
+
+def _not_shown(check: Check) -> bool:
+    """A margin whose upper bound is not within it."""
+    return check.high is not None and check.threshold is not None and check.high > check.threshold
+
+
+def _beyond(check: Check) -> bool:
+    return check.side != "power" and (check.value or 0.0) > (check.threshold or 0.0)
 
 
 def _checks(case: Case) -> Iterator[Check]:

@@ -22,13 +22,14 @@ from workers.gate.residuals import criteria, residual
 from workers.gate.verbatim import leaks
 
 SAVINGS = "savings"
+NAME = "attacks"
 
 
 def checks(case: Case) -> Iterator[Check]:
     missing = "review" if case.policy.attacks_required else "pass"
     if not case.report.attacks:
         words = "attacks (quantised weights, training again, other ways to ask) were not run"
-        yield check("G6", "attacks", missing, "power", words)
+        yield check("G6", NAME, missing, "power", words)
     for attack in case.report.attacks:
         if GroupName.FORGET not in attack.groups:
             words = f"{attack.name}: could not be measured: {'; '.join(attack.notes) or 'no reason was given'}"

@@ -44,4 +44,4 @@ def _suppressed(case: Case) -> Iterator[Check]:
     words = (
         f"exact_memorisation residual, forget: {bounds.value:.3f}; below {least:g} its silence tells who was forgotten"
     )
-    yield check("G1", "suppressed", outcome, "over_forgetting", words, bounds=bounds, threshold=least)
+    yield check("G1", "suppressed", outcome, "over_forgetting", words, value=bounds.value, threshold=least)

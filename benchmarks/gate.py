@@ -14,7 +14,7 @@ what stands there is not judged again. `python -m benchmarks.gate_summary` makes
 
 import argparse
 import multiprocessing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,8 @@ import torch
 from benchmarks import gate_candidates as make
 from benchmarks.gate_attacks import Attacks
 from benchmarks.gate_lines import LINES, Case, finished, line_of, write_line
-from benchmarks.gate_measured import measure_all, measure_request, place_of, read, write
-from benchmarks.gate_world import OUT, TAUGHT, Request, World, make_world, requests_of, taught_llm
+from benchmarks.gate_measured import light_report, measure_all, measure_request, place_of, read, write
+from benchmarks.gate_world import OUT, SIZES, TAUGHT, Request, World, make_world, requests_of, taught_llm
 from benchmarks.tofu import add_tofu_argument
 from records.policy import Policy
 from records.report import Report, Verdict, VerdictKind
@@ -37,8 +37,8 @@ from workers.measure import Measurement
 from workers.report import build_report
 
 JUDGED = ("base", "oracle", "oracle-2", "left-10", "left-20", "left-30", *make.DERIVED, *make.FOR_ONE_REQUEST)
-# What is made anew for a request is made for so many of each size.
-MADE_FOR = {1: 4, 5: 3, 20: 1}
+# What is made anew for a request is made for so many of one, five and twenty people.
+MADE_FOR = (4, 3, 1)
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ def chosen_requests(world: World, chosen: argparse.Namespace) -> list[Request]:
     return sorted(found, key=lambda one: -one.size)
 
 
-def made_for(request: Request) -> bool:
+def made_for(request: Request, counts: Sequence[int]) -> bool:
     step = 1 if request.size == 1 else 5
-    return request.people[0] // step < MADE_FOR[request.size]
+    return request.people[0] // step < counts[SIZES.index(request.size)]
 
 
 def prepare(tofu: Path, todo: Todo) -> str:
@@ -161,7 +161,7 @@ def measured_at(case: Case) -> Path:
 
 def judged(case: Case, attacks: Attacks) -> tuple[Report, list[Verdict]]:
     """The report and one verdict, or two: attacks are run where the first does not reject."""
-    report = report_of(attacks.world, case, attacks.request)
+    report = report_of(attacks.world, case, attacks.request, light=not attacks.run)
     first = decide(report, Policy())
     if first.kind is VerdictKind.REJECTED or first.kind is VerdictKind.NOT_MEMORISED:
         return report, [first]
@@ -172,15 +172,18 @@ def judged(case: Case, attacks: Attacks) -> tuple[Report, list[Verdict]]:
     return report, [first, decide(report, Policy())]
 
 
-def report_of(world: World, case: Case, request: Request) -> Report:
+def report_of(world: World, case: Case, request: Request, light: bool = False) -> Report:
     """Everybody asks for the first time: the base is the model's first version, and nobody asked earlier."""
 
     def measured(name: str) -> Measurement:
         return read(place_of(world.seed, name), world, request)
 
+    after = read(measured_at(case), world, request)
+    if light:
+        return light_report(measured("base"), after, measured("reference"))
     return build_report(
         measured("base"),
-        read(measured_at(case), world, request),
+        after,
         method=case.candidate,
         parameters={},
         seeds={"plan": world.seed},
@@ -193,6 +196,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=lambda words: [int(word) for word in words.split(",")], default=[1, 2, 3])
     parser.add_argument("--candidates", type=_candidates, default=list(JUDGED))
     parser.add_argument("--singles", type=int, default=20, help="how many of the twenty requests of one person")
+    parser.add_argument(
+        "--made",
+        type=lambda words: [int(word) for word in words.split(",")],
+        default=MADE_FOR,
+        help="for how many requests of one, five and twenty people candidates of their own are made",
+    )
     parser.add_argument("--processes", type=int, default=1, help="each of one thread")
     parser.add_argument("--lines", type=Path, default=LINES)
     parser.add_argument("--rejudge", action="store_true", help="write all verdicts anew, measuring nothing")

@@ -8,7 +8,7 @@ import torch
 from benchmarks import gate_candidates, gate_measured
 from benchmarks.gate_candidates import drawn, encoded, nf4_bucket, train
 from benchmarks.gate_lines import Case, finished, is_final, read_lines, write_line
-from benchmarks.gate_measured import assembled, text_of
+from benchmarks.gate_measured import assembled, light_report, text_of
 from benchmarks.gate_summary import Rate, caught, detectable, statements, table, whole
 from benchmarks.gate_world import (
     ROWS,
@@ -21,12 +21,15 @@ from benchmarks.gate_world import (
 )
 from benchmarks.tofu import Author, Tofu
 from lethe.demo.llm import CONTEXT_TOKENS
+from records.policy import Policy
 from records.report import GroupName
 from tests.make_llm import make_llama
 from workers.attacks.quantised import nf4_codes, nf4_rounded, quantised
 from workers.examples import Example, Phrasing
+from workers.gate import decide
 from workers.measure import MeasureSettings, measure
 from workers.probes import Probes, split_probes
+from workers.report import build_report
 
 
 def author(at):
@@ -91,6 +94,12 @@ def numbers_of(measurement):
     return {(name, text_of(one.asked)): one.numbers for name, rows in measurement.groups.items() for one in rows}
 
 
+def moved(llm):
+    other = copy.deepcopy(llm)
+    torch.nn.init.normal_(other.model.layers[0].mlp.down_proj.weight)
+    return other
+
+
 def few(world, people):
     """Probes of two rows each."""
     rows = [row for at in people for row in world.people[at].rows[:2]]
@@ -113,6 +122,13 @@ def test_a_request_put_together_from_all_answers_is_what_a_job_would_measure(wor
         assert [one.asked for one in found.groups[name]] == [one.asked for one in rows]
         left = [one.numbers.nll for one in found.groups[name]]
         assert left == pytest.approx([one.numbers.nll for one in rows], abs=1e-4)
+
+
+def test_the_gate_says_the_same_of_a_light_report(world, llm):
+    settings = MeasureSettings(samples=1, seed=1, prefixes=0)
+    before, after = (measure(one, world.tokenizer, few(world, [0, 1]), settings) for one in (llm, moved(llm)))
+    whole_report = build_report(before, after, method="kept", parameters={}, seeds={}, reference=before)
+    assert decide(light_report(before, after, before), Policy()) == decide(whole_report, Policy())
 
 
 def test_what_was_never_asked_cannot_be_put_together(world, llm):
@@ -152,9 +168,7 @@ def test_whatever_is_in_the_bucket_rounds_alike(share):
 
 def test_a_fragile_candidate_is_the_base_again_in_four_bits(world, llm, monkeypatch):
     monkeypatch.setattr(gate_candidates, "HIDING", {"steps": 3, "learning_rate": 1e-2})
-    oracle = copy.deepcopy(llm)
-    torch.nn.init.normal_(oracle.model.layers[0].mlp.down_proj.weight)
-    found = gate_candidates.fragile(world, llm, oracle)
+    found = gate_candidates.fragile(world, llm, moved(llm))
     changed = [name for name, one in found.named_parameters() if not torch.equal(one, llm.get_parameter(name))]
     assert any("down_proj" in name for name in changed)
     with quantised(found, "nf4"), quantised(llm, "nf4"):

@@ -15,7 +15,7 @@ from workers.reader import Depth, LlmReader, Measured, MeasureSettings
 
 __all__ = ["MeasureSettings", "Measured", "Measurement", "measure", "measure_reference", "measure_staying"]
 
-# Of most control answers their probability says that no sample would be one.
+# Of most answers that were never known, or were forgotten earlier, their probability says that no sample would be one.
 ASKED: dict[GroupName, Depth] = {
     GroupName.FORGET: "sampled",
     GroupName.FORGET_PARAPHRASES: "sampled",
@@ -81,7 +81,7 @@ def measure(
     planned = groups_of(probes, settings.max_items, settings.seed)
     depths = _depths(planned)
     tasks = [_Task(name, asked, depths[name]) for name, asked in planned.items()]
-    earlier = [_Task(request_id, asked, "sampled") for request_id, asked in earlier_of(probes).items()]
+    earlier = [_Task(request_id, asked, "sampled if likely") for request_id, asked in earlier_of(probes).items()]
     return _measured(llm, tokenizer, settings, tasks, earlier, on_share, _sampling_notes(probes, settings.max_items))
 
 

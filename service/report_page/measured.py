@@ -1,31 +1,31 @@
-"""The parts of the page that are numbers of the report: plots, residuals, what else changed, every metric."""
+"""The parts of the page that are numbers of the report, as plots and as tables."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from records.report import EarlierRequest, Group, GroupName, MetricName, Report
-from service.report_page import figures, words
-from service.report_page.markup import Html, join, table, tag
-from service.report_page.plots import plot
+from records.report import Attack, EarlierRequest, Group, GroupName, MetricName, Report
+from service.report_page import figures, plots, words
+from service.report_page.distributions import distribution
+from service.report_page.markup import Html, bullets, join, table, tag
 
 PLOTTED = (MetricName.TOKEN_PROBABILITY, MetricName.EXACT)
+DISTRIBUTED = (MetricName.TOKEN_PROBABILITY, MetricName.EXTRACTION_STRENGTH)
+_STAYING = (GroupName.RETAIN, GroupName.RETAIN_PARAPHRASES, GroupName.NEIGHBOURS, GroupName.UTILITY)
 
 
-def plots(report: Report) -> Html:
-    """Of the metrics that every group has and that lie between 0 and 1."""
-    return join(tag("figure", caption(metric), plot(report.groups, metric)) for metric in PLOTTED if report.groups)
+def before_after(report: Report) -> Html:
+    """Means of every group, then every item of what should go and of the control."""
+    means = [plots.before_after(report.groups, metric) for metric in PLOTTED]
+    items = [
+        tag("figure", tag("figcaption", f"{words.METRICS[metric].capitalize()}: how many items lie where"), drawn)
+        for metric in DISTRIBUTED
+        if (drawn := distribution(report, metric))
+    ]
+    return side_by_side((*means, *items))
 
 
-def caption(metric: MetricName) -> Html:
-    return tag("figcaption", f"{words.METRICS[metric].capitalize()}, with 95 % intervals")
-
-
-def groups(report: Report) -> Html:
-    """Every metric of every group, as mean or share [low, high]."""
-    return join(_group(name, report.groups[name]) for name in words.GROUPS if name in report.groups)
-
-
-def residuals(report: Report) -> Html:
+def residuals(report: Report, policy: Mapping[str, Any]) -> Html:
     rows = [
         (
             f"{words.METRICS[one.metric]}, {words.GROUPS[one.group]}",
@@ -33,32 +33,92 @@ def residuals(report: Report) -> Html:
             str(one.n_items),
             str(one.n_subjects),
             figures.estimate(one.residual),
+            "not recorded" if one.calibrated is None else "reference, by item" if one.calibrated else "control's mean",
         )
         for one in report.residuals
     ]
     if not rows:
         return tag("p", "None could be taken: without a control, or without a gap to it before, there is no residual.")
-    caption = "What is left of the gap to the control: 1 untouched, 0 as if never trained [95 % interval]"
-    return table(caption, ("", "phrasings", "items", "subjects", "residual"), rows)
+    level = 95 if report.schema_version == 1 else 90
+    caption = f"What is left of the gap to the control: 1 untouched, 0 as if never trained [{level} % interval]"
+    columns = ("", "phrasings", "items", "subjects", "residual", "held against")
+    return join((side_by_side([plots.residuals(report, policy)]), table(caption, columns, rows)))
 
 
-def utility(report: Report) -> Html:
-    rows = list(_utility(report))
-    if not rows:
+def membership(report: Report, policy: Mapping[str, Any]) -> Html:
+    drawn = plots.told_apart(report, policy)
+    return side_by_side([drawn]) if drawn else tag("p", "Not measured: see what was not tested.")
+
+
+def everything_else(report: Report, policy: Mapping[str, Any]) -> Html:
+    if not any(name in report.groups for name in _STAYING):
         return tag("p", "Nothing but the forget set and the control was asked.")
+    drawn = (plots.losses(report, policy, since_first=False), plots.losses(report, policy, since_first=True))
     columns = ("", "exact answers, change", "token probability, change", "perplexity, after / before")
-    return table("What happened to everything else [95 % interval]", columns, rows)
+    pieces = [side_by_side(drawn), table("By this job [95 % interval]", columns, _losses(report.groups))]
+    if report.since_first:
+        pieces.append(table("Since the first version [95 % interval]", columns, _losses(report.since_first)))
+    return join(pieces)
+
+
+def attacks(report: Report) -> Html:
+    if not report.attacks:
+        return tag("p", "None was run: what these numbers say holds for the weights and questions as they were asked.")
+    return join(_attacks(report.attacks, kind) for kind in words.KINDS if any(a.kind == kind for a in report.attacks))
 
 
 def earlier(report: Report) -> Html:
     if not report.earlier:
         return tag("p", "No earlier request was asked again.")
     columns = ("request", "items", "token probability", "extraction strength", "exact", "greedy", "in samples")
-    return table("Earlier requests: before → after", columns, (_earlier(one) for one in report.earlier))
+    rows = table("Earlier requests: before → after", columns, map(_earlier, report.earlier))
+    return join((side_by_side([plots.earlier(report.earlier)]), rows))
+
+
+def groups(report: Report) -> Html:
+    """Every metric of every group, as mean or share [low, high]."""
+    return join(_group(name, report.groups[name]) for name in words.GROUPS if name in report.groups)
+
+
+def side_by_side(drawn: Iterable[Html | None]) -> Html:
+    return tag("div", *(one for one in drawn if one is not None), class_="figures")
+
+
+def _attacks(found: Iterable[Attack], kind: str) -> Html:
+    of = [one for one in found if one.kind == kind]
+    metrics = (MetricName.TOKEN_PROBABILITY, MetricName.EXTRACTION_STRENGTH)
+    notes = [f"{words.attack(one.name)}: {note}" for one in of for note in one.notes]
+    columns = ("attack", "set", "items", "answers given before", "after", "extraction strength")
+    title = "Reproduced exactly or answered greedily; before → after as above"
+    return join(
+        (
+            tag("h3", words.KINDS[kind]),
+            side_by_side(plots.attacked(of, kind, metric) for metric in metrics),
+            table(title, columns, (row for one in of for row in _attack(one))),
+            bullets(map(figures.sentence, notes)) if notes else "",
+        )
+    )
+
+
+def _attack(one: Attack) -> Iterator[tuple[str, ...]]:
+    if not one.groups:
+        yield words.attack(one.name), "could not be measured", "", "", "", ""
+    for name in words.GROUPS:
+        group = one.groups.get(name)
+        if group is not None:
+            strength = group.metrics.get(MetricName.EXTRACTION_STRENGTH)
+            moved = figures.arrow(strength.before.value, strength.after.value) if strength else ""
+            hits = (_hits(group, "before"), _hits(group, "after"))
+            yield words.attack(one.name), words.GROUPS[name], str(group.n_items), *map(str, hits), moved
+
+
+def _hits(group: Group, when: str) -> int:
+    numbers = (getattr(row, when) for row in group.items)
+    return sum(bool(one.greedy_extracted) or one.exact for one in numbers)
 
 
 def _group(name: GroupName, group: Group) -> Html:
-    caption = f"{words.GROUPS[name]}: {group.n_items} items of {group.n_subjects} subjects"
+    caption = f"{words.GROUPS[name]}: {words.counted(group)}"
     rows = (
         (words.METRICS[metric], *(figures.estimate(one) for one in (paired.before, paired.after, paired.change)))
         for metric in words.METRICS
@@ -67,14 +127,14 @@ def _group(name: GroupName, group: Group) -> Html:
     return table(caption, ("", "before", "after", "change"), rows)
 
 
-def _utility(report: Report) -> Iterator[tuple[str, ...]]:
-    for name in (GroupName.RETAIN, GroupName.RETAIN_PARAPHRASES, GroupName.NEIGHBOURS, GroupName.UTILITY):
-        if name in report.groups:
-            metrics = report.groups[name].metrics
-            exact, probability = metrics[MetricName.EXACT].change, metrics[MetricName.TOKEN_PROBABILITY].change
-            perplexity = math.exp(min(metrics[MetricName.NLL].change.value, 50.0))
-            shown = (figures.estimate(exact), figures.estimate(probability), figures.number(perplexity))
-            yield words.GROUPS[name], *shown
+def _losses(found: Mapping[GroupName, Group]) -> Iterator[tuple[str, ...]]:
+    for name in _STAYING:
+        if name in found:
+            metrics = found[name].metrics
+            changes = [metrics.get(metric) for metric in (MetricName.EXACT, MetricName.TOKEN_PROBABILITY)]
+            likelihood = metrics.get(MetricName.NLL)
+            perplexity = figures.number(math.exp(min(likelihood.change.value, 50.0))) if likelihood else ""
+            yield words.GROUPS[name], *(figures.estimate(one.change) if one else "" for one in changes), perplexity
 
 
 def _earlier(one: EarlierRequest) -> tuple[str, ...]:
@@ -88,5 +148,5 @@ def _earlier(one: EarlierRequest) -> tuple[str, ...]:
         (before.greedy_hits, after.greedy_hits),
         (before.sampled_items, after.sampled_items),
     )
-    shown = (f"{figures.number(early)} → {figures.number(late)}" for early, late in means)
+    shown = (figures.arrow(early, late) for early, late in means)
     return one.request_id, str(one.n_items), *shown, *(f"{early} → {late}" for early, late in counts)

@@ -4,7 +4,7 @@ It shows what `GET …/report` answers, but for the numbers of single items, whi
 """
 
 from service.erasure_requests.schemas import ErasureRequestOut, ReportOut
-from service.report_page import measured, sections
+from service.report_page import checks, limits, measured, sections, words
 from service.report_page.markup import Html, bullets, tag
 from service.report_page.style import css
 
@@ -26,18 +26,25 @@ def page(request: ErasureRequestOut, found: ReportOut) -> str:
         tag("title", title),
         tag("style", Html(css())),
     )
+    policy = request.policy
+    same = [tag("p", words.UNCHANGED)] if found.verdict == "not_memorised" else []
     body = tag(
         "body",
         tag("header", tag("h1", title), sections.summary(request, found)),
         tag(
             "main",
-            _part("Before and after", measured.plots(report), measured.residuals(report)),
-            _part("Everything else", measured.utility(report)),
+            _part("What the gate asked", checks.gates(report)),
+            _part("What was not tested", limits.not_tested(report)),
+            _part("What is claimed, and what is not", limits.claims(report, found.verdict, policy.get("significance"))),
+            _part("Before and after", *same, measured.before_after(report)),
+            _part("What is left", measured.residuals(report, policy)),
+            _part("Who can be told apart", measured.membership(report, policy)),
+            _part("Everything else", measured.everything_else(report, policy)),
+            _part("Under attack", measured.attacks(report)),
             _part("Earlier requests", measured.earlier(report)),
-            _part("What was tested, what was not, what is not claimed", sections.limits(report)),
+            _part("Attempts", sections.attempts(found)),
             _part("Policy", sections.policy(request)),
             _part("Method", sections.method(request, report)),
-            _part("Attempts", sections.attempts(found)),
             _part("Every metric of every group", measured.groups(report)),
             _part("Notes", bullets(report.notes) if report.notes else tag("p", "None.")),
             _part("Seeds and times", sections.origins(report)),

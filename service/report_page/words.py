@@ -1,8 +1,6 @@
-"""What the page calls things, and what may be said of a report: no sentence here says more than was measured."""
+"""What the page calls things."""
 
-from collections.abc import Iterator
-
-from records.report import Group, GroupName, ItemRow, MetricName, Report
+from records.report import Group, GroupName, MetricName
 
 GROUPS = {
     GroupName.FORGET: "to forget",
@@ -23,6 +21,52 @@ METRICS = {
     MetricName.SAMPLED_PROBABILITY: "probability of the whole answer in one sample",
     MetricName.GREEDY_EXTRACTION: "share answered greedily",
     MetricName.SAMPLED_EXTRACTION: "share answered in at least one sample",
+    MetricName.EXTRACTION_LIKELIHOOD: "extraction likelihood, 10-grams",
+    MetricName.VERBATIM_RUN: "longest copied run, tokens",
+    MetricName.ROUGE_RECALL: "ROUGE-L recall of the greedy answer",
+    MetricName.ROUGE_F1: "ROUGE-L F1 of the greedy answer",
+    MetricName.TRUTH_SHARE: "truth share, right against wrong",
+    MetricName.REFUSAL: "share of answers that decline",
+    MetricName.EMPTY: "share of empty answers",
+    MetricName.REPETITION: "repetition in the answer",
+    MetricName.TOKEN_ENTROPY: "variety of the answer's words",
+}
+# As short as a label of a row of a plot must be.
+SHORT = {metric: words.partition(",")[0].removeprefix("negative ") for metric, words in METRICS.items()}
+# The last takes the checks of a gate that this page does not know.
+GATES = {
+    "G0": "Was there something to forget, and can the control stand for what was never trained?",
+    "G1": "Does an answer still come back word for word?",
+    "G2": "Is it still known in other words?",
+    "G3": "Can the forgotten be told from those never trained on?",
+    "G4": "What else was lost?",
+    "G5": "Are the answers still language, and not refusals?",
+    "G6": "Does it come back in fewer bits, after more training, when asked otherwise?",
+    "G7": "Has anything come back that was forgotten earlier?",
+    "": "Other criteria",
+}
+ATTACKS = {
+    "int8": "weights in 8 bits",
+    "nf4": "weights in 4 bits (NF4)",
+    "prefix": "an opened answer",
+    "few_shot": "other answers shown first",
+    "reworded": "reworded questions",
+    "partly_given": "a part of the answer given",
+    "benign": "trained on other rows",
+    "half_split": "trained on the other half",
+    "savings": "trained on it again",
+}
+# The longest first: one may be the beginning of another.
+_SPOKEN = {"min_k_plus_plus": "Min-K++", "exact_memorisation": "exact memorisation", "min_k": "Min-K"} | {
+    name: name.replace("_", " ")
+    for name in sorted((*GroupName, *MetricName, *ATTACKS), key=len, reverse=True)
+    if "_" in name
+}
+UNCHANGED = "No LLM was changed: what stands here as before and as after is the base version."
+KINDS = {
+    "precision": "Quantised weights: base version and candidate, asked with weights of fewer bits",
+    "prompt": "Other ways to ask: base version and candidate",
+    "relearning": "Training again: the candidate, and what a few steps of training make of it",
 }
 VERDICTS = {
     "accepted": "Accepted: every check of the policy passed.",
@@ -37,56 +81,19 @@ CHOSEN_BY = {
     "auto": "Lethe chose the method (auto).",
 }
 
-NOT_TESTED = (
-    "Membership inference: whether the weights still give away that a row was trained on, when no answer is produced.",
-    "Relearning: whether a few steps of further training bring the answers back.",
-    "Quantisation: whether weights rounded to fewer bits answer again. The weights were asked as they are published.",
-    "Questions other than those asked: other wordings, other languages, hints in the context, adversarial prompts.",
-)
-NOT_CLAIMED = (
-    "This is a measurement against thresholds that were fixed beforehand. It is not a proof that information is gone.",
-    "It does not show that the version is the one that training without these rows would have given.",
-    "It says nothing of other copies of the weights. Earlier versions of this model hold what they held.",
-    "An interval speaks of the items that were asked and of others like them. Few items or few subjects tell little.",
-    "Another seed or another wording may give other numbers; no interval here covers that.",
-    "It is no legal assessment: whether a duty to erase is met is decided by people.",
-)
-_MISSING = {
-    GroupName.FORGET_PARAPHRASES: "Other wordings of the forget set: the request held no paraphrases.",
-    GroupName.CONTROL: "The never-trained level: the model had no control dataset.",
-    GroupName.RETAIN: "Damage to rows to be retained: there were no such rows to ask.",
-    GroupName.NEIGHBOURS: "Damage close to what is forgotten: there were no such rows to ask.",
-    GroupName.UTILITY: "General ability: there were no utility rows to ask.",
-}
+
+def attack(name: str) -> str:
+    return ATTACKS.get(name, name.replace("_", " "))
 
 
-def tested(report: Report) -> Iterator[str]:
-    """What was asked, of whom, and how: a sentence a group."""
-    for name, label in GROUPS.items():
-        if name in report.groups:
-            yield _asked(label, report.groups[name])
-    dev = sum(row.split == "dev" for row in _rows(report, GroupName.FORGET_PARAPHRASES))
-    if dev and report.training:
-        yield f"{dev} of the paraphrases to forget also told the training when to stop; the others did not."
-    if report.earlier:
-        yield f"Earlier requests asked again, to see whether anything came back: {len(report.earlier)}."
+def spoken(sentence: str) -> str:
+    """A name or sentence of the gate without the identifiers of this program; ids in it stay as they are."""
+    sentence = sentence.replace("-0.000", "0.000")
+    for name, words in _SPOKEN.items():
+        sentence = sentence.replace(name, words)
+    return sentence
 
 
-def untested(report: Report) -> Iterator[str]:
-    yield from (sentence for name, sentence in _MISSING.items() if name not in report.groups)
-    if not report.earlier:
-        yield "Earlier requests: none of them was asked again."
-    yield from NOT_TESTED
-
-
-def _rows(report: Report, name: GroupName) -> tuple[ItemRow, ...]:
-    return report.groups[name].items if name in report.groups else ()
-
-
-def _asked(label: str, group: Group) -> str:
-    how = "scored on the stated answer alone: how probable it is, token by token"
-    if group.samples:
-        how = (
-            f"scored on the stated answer, answered greedily, and answered in {group.samples} samples at temperature 1"
-        )
-    return f"{label}: {group.n_items} items of {group.n_subjects} subjects, {how}."
+def counted(group: Group) -> str:
+    items = "1 item" if group.n_items == 1 else f"{group.n_items} items"
+    return f"{items} of {'1 subject' if group.n_subjects == 1 else f'{group.n_subjects} subjects'}"

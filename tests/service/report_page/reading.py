@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "line", "circle"}
+VOID = {"meta", "line", "circle", "rect"}
 
 
 class Reading(HTMLParser):

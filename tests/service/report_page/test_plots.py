@@ -1,15 +1,19 @@
-"""Where dots, lines and words lie. Positions worked by hand: 0 is at x 236, 1 at x 622, a group's line is 44 high."""
+"""Where dots, lines, bars and words lie. Positions worked by hand: 0 is at x 12, 1 at x 508."""
 
 import itertools
 
 import pytest
 
 from records.report import GroupName, MetricName
-from service.report_page.plots import BOTTOM, CHARACTER, ROW, TOP, WIDTH, level_of, plot, x_of
+from service.report_page import plots
+from service.report_page.distributions import BINS, counts, distribution
+from service.report_page.forest import CHARACTER, SHARE, WIDTH
 from tests.service.report_page.reading import Reading
-from tests.service.report_page.reports import full_report, group
+from tests.service.report_page.reports import full_report, group, items, request_out
 
 Box = tuple[float, float, float, float]
+POLICY = request_out().policy
+REPORT = full_report()
 
 
 def boxes(reading: Reading) -> list[tuple[str, Box]]:
@@ -23,12 +27,28 @@ def boxes(reading: Reading) -> list[tuple[str, Box]]:
     return found
 
 
-def test_no_words_leave_the_picture_or_cover_each_other():
-    reading = Reading(plot(full_report().groups, MetricName.TOKEN_PROBABILITY))
-    height = TOP + 8 * ROW + BOTTOM
-    assert reading.named("svg")[0]["viewbox"] == f"0 0 {WIDTH:g} {height:g}"
+def drawn(reading: Reading, kind: str) -> list[dict[str, str | None]]:
+    return [line for line in reading.named("line") if kind in (line["class"] or "").split()]
+
+
+PICTURES = {
+    "groups": plots.before_after(REPORT.groups, MetricName.TOKEN_PROBABILITY),
+    "items": distribution(REPORT, MetricName.TOKEN_PROBABILITY),
+    "residuals": plots.residuals(REPORT, POLICY),
+    "membership": plots.told_apart(REPORT, POLICY),
+    "losses": plots.losses(REPORT, POLICY, since_first=False),
+    "changes": plots.losses(full_report(checks=()), POLICY, since_first=False),
+    "attacks": plots.attacked(REPORT.attacks, "relearning", MetricName.TOKEN_PROBABILITY),
+    "earlier": plots.earlier(REPORT.earlier),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_words_leave_the_picture_or_cover_each_other(name):
+    reading = Reading(PICTURES[name] or "")
+    height = float((reading.named("svg")[0]["viewbox"] or "").split()[3])
     found = boxes(reading)
-    assert len(found) == 3 + 5 + 2 * 8
+    assert len(found) >= 5
     for words, (left, top, right, low) in found:
         assert left >= 0, words
         assert right <= WIDTH, words
@@ -39,26 +59,72 @@ def test_no_words_leave_the_picture_or_cover_each_other():
 
 
 def test_dots_and_ranges_lie_at_their_numbers():
-    reading = Reading(plot({GroupName.FORGET: group(0.5, 0.25, samples=20)}, MetricName.NLL))
+    """The key is 24 high, then 4, then the words of the row 22: its lanes of 16 start at y 50."""
+    reading = Reading(plots.before_after({GroupName.FORGET: group(0.5, 0.25)}, MetricName.NLL) or "")
     before, after = reading.named("circle")[2:]
-    assert (before["cx"], before["cy"], before["class"]) == ("429.0", "58.0", "before")
-    assert (after["cx"], after["cy"], after["class"]) == ("332.5", "74.0", "after")
-    ranges = [line for line in reading.named("line") if "range" in (line["class"] or "")]
-    assert [(line["x1"], line["x2"]) for line in ranges] == [("409.7", "448.3"), ("313.2", "351.8")]
+    assert (before["cx"], before["cy"], before["class"]) == ("260.0", "58.0", "before")
+    assert (after["cx"], after["cy"], after["class"]) == ("136.0", "74.0", "after")
+    assert [(line["x1"], line["x2"]) for line in drawn(reading, "range")] == [("235.2", "284.8"), ("111.2", "160.8")]
 
 
 def test_the_level_of_a_group_is_its_own_controls():
-    groups = full_report().groups
+    groups = REPORT.groups
     metric = MetricName.NLL
-    assert level_of(GroupName.FORGET, groups, metric) == 0.062
-    assert level_of(GroupName.FORGET_PARAPHRASES, groups, metric) == 0.12
+    assert plots.level_of(GroupName.FORGET, groups, metric) == 0.062
+    assert plots.level_of(GroupName.FORGET_PARAPHRASES, groups, metric) == 0.12
     without = {name: one for name, one in groups.items() if name is not GroupName.CONTROL_PARAPHRASES}
-    assert level_of(GroupName.FORGET_PARAPHRASES, without, metric) == 0.062
-    assert level_of(GroupName.FORGET, {GroupName.FORGET: groups[GroupName.FORGET]}, metric) is None
-    drawn = Reading(plot(groups, metric)).named("line")
-    assert [line["x1"] for line in drawn if line["class"] == "level"][1:3] == ["259.9", "282.3"]
+    assert plots.level_of(GroupName.FORGET_PARAPHRASES, without, metric) == 0.062
+    assert plots.level_of(GroupName.FORGET, {GroupName.FORGET: groups[GroupName.FORGET]}, metric) is None
+    levels = drawn(Reading(plots.before_after(groups, metric) or ""), "level")
+    assert [line["x1"] for line in levels][1:3] == ["42.8", "71.5"]  # the first is the key's
 
 
-@pytest.mark.parametrize(("value", "x"), [(-1.0, 236.0), (0.0, 236.0), (0.5, 429.0), (1.0, 622.0), (7.0, 622.0)])
+def test_what_is_judged_stands_beside_its_margin():
+    """Residuals: -1 at 12, 1.5 at 508, so 0 at 210.4 and the default policy's 0.25 at 260."""
+    reading = Reading(PICTURES["residuals"] or "")
+    assert [line["x1"] for line in drawn(reading, "limit")][1:] == ["260.0"]
+    assert [line["x1"] for line in drawn(reading, "none")] == ["210.4"]
+    told = Reading(PICTURES["membership"] or "")
+    assert [line["x1"] for line in drawn(told, "limit")][1:] == ["210.4", "309.6"]  # 0.5 ± 0.1
+    assert [line["x1"] for line in drawn(told, "none")] == ["260.0"]
+
+
+def test_losses_are_those_that_the_gate_judged_and_without_checks_the_changes():
+    ours, since = (Reading(plots.losses(REPORT, POLICY, since_first=one) or "") for one in (False, True))
+    assert "0.012 [0.006, 0.018]" in ours.text.splitlines()
+    assert "exact answers, utility" in since.text.splitlines()
+    assert "0.013 [0.007, 0.019]" in since.text.splitlines()
+    changes = Reading(PICTURES["changes"] or "").text.splitlines()
+    assert "exact answers, neighbours" in changes
+    assert "0.042 [-0.008, 0.092]" in changes  # 0.856 became 0.814
+
+
+@pytest.mark.parametrize(("value", "x"), [(-1.0, 12.0), (0.0, 12.0), (0.5, 260.0), (1.0, 508.0), (7.0, 508.0)])
 def test_a_number_outside_stays_at_the_edge(value, x):
-    assert x_of(value) == x
+    assert SHARE.x(value) == x
+
+
+def test_items_are_counted_by_where_they_lie():
+    """25 bars: 0.03 lies in the first, 0.05 in the second, 1 in the last."""
+    assert counts([0.0, 0.03, 0.05, 1.0, 1.3, -0.1]) == [3, 1] + [0] * (BINS - 3) + [2]
+    some = {GroupName.FORGET: group(0.9, 0.1, items=items((1.0, 0.05), (0.99, 0.5)))}
+    reading = Reading(distribution(full_report(groups=some), MetricName.TOKEN_PROBABILITY) or "")
+    bars = [(bar["class"], bar["x"], bar["height"]) for bar in reading.named("rect")]
+    assert bars == [("bar before", "488.7", "30.0"), ("bar after", "32.3", "30.0"), ("bar after", "250.6", "30.0")]
+    assert "2 items, median 0.995" in reading.text
+
+
+def test_part_of_a_reference_is_not_drawn():
+    rows = (*items((0.9, 0.1), reference=0.2), *items((0.9, 0.1)))
+    shown = distribution(
+        full_report(groups={GroupName.FORGET: group(0.9, 0.1, items=rows)}), MetricName.TOKEN_PROBABILITY
+    )
+    assert "reference" not in Reading(shown or "").text
+
+
+def test_nothing_to_draw_is_no_picture():
+    empty = full_report(groups={}, residuals=(), earlier=(), checks=(), attacks=())
+    assert distribution(empty, MetricName.TOKEN_PROBABILITY) is None
+    assert plots.before_after({}, MetricName.EXACT) is None
+    assert plots.told_apart(empty, POLICY) is None
+    assert plots.accepted({"membership": 3}, "membership") == ()

@@ -215,6 +215,17 @@ def test_another_way_to_ask():
     assert asked(report(attacks=(found,)), "exact answers, forget asked by prefix").outcome == "reject"
 
 
+def test_what_anybody_guesses_when_half_the_answer_is_given_is_no_leak():
+    # One in ten on either side, each with the probability of a certainty; then four in ten against one in ten.
+    sure = like(UNKNOWN, exact=True, greedy_extracted=True, token_probability=0.98)
+    doubtful = like(UNKNOWN, exact=True, greedy_extracted=True, token_probability=0.6)
+    control = [doubtful, *[UNKNOWN] * 9] * 4
+    for hits, outcome in ((1, "pass"), (4, "reject")):
+        forget = rows([KNOWN] * 30, ([sure] * hits + [UNKNOWN] * (10 - hits)) * 3)
+        given = attack("partly_given", "prompt", forget, rows(control, control))
+        assert asked(report(attacks=(given,)), "exact answers, forget asked by").outcome == outcome
+
+
 def test_an_attack_that_could_not_be_measured_says_so():
     broken = attack("int8", "precision", None, notes=("the probabilities were not numbers",))
     assert "not numbers" in asked(report(attacks=(broken,)), "int8").words

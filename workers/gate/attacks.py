@@ -81,7 +81,8 @@ def _regained(case: Case, attacked: Case, attack: Attack, read: Read, margin: Ma
 
 def _prompt(case: Case, attacked: Case, attack: Attack) -> Iterator[Check]:
     for name in CONTROL_OF:
-        found = list(leaks(attacked, name, "after", "forgetting", "G6", f"{name} asked by {attack.name}"))
+        most = case.policy.prompt_hits.reject
+        found = list(leaks(attacked, name, "after", "forgetting", "G6", f"{name} asked by {attack.name}", most))
         yield from found
         yield from (_share(case, attacked, name, attack) for _ in found[:1])
 

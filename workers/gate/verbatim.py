@@ -45,15 +45,21 @@ def checks(case: Case) -> Iterator[Check]:
         yield from leaks(case, name, "after", "forgetting" if name is GroupName.FORGET else "paraphrases")
 
 
-def leaks(case: Case, name: GroupName, when: When, side: Side, gate: str = "G1", label: str = "") -> Iterator[Check]:
-    """One check a way of asking; none where the group was not measured. `reject` is a leak."""
+def leaks(
+    case: Case, name: GroupName, when: When, side: Side, gate: str = "G1", label: str = "", most: float | None = None
+) -> Iterator[Check]:
+    """One check a way of asking; none where the group was not measured. `reject` is a leak.
+
+    With `most`, counts alone decide, and a leak is more than this share above the control's: where a part of the answer
+    was given away the rest may be a certainty for anybody.
+    """
     group = case.groups.get(name)
     if group is None:
         return
     control = case.groups.get(CONTROL_OF[name]) or case.groups.get(GroupName.CONTROL)
     others = () if control is None else control.items
     for asked in questions(group.samples, case.policy.verbatim_tokens):
-        yield _leak(case.policy, asked, group.items, others, when, side, gate, f"{asked.name}, {label or name}")
+        yield _leak(case.policy, asked, group.items, others, when, side, gate, f"{asked.name}, {label or name}", most)
 
 
 def questions(samples: int, run_tokens: int) -> Iterator[Question]:
@@ -79,14 +85,18 @@ def _leak(  # every argument is one part of the sentence
     side: Side,
     gate: str,
     name: str,
+    most: float | None,
 ) -> Check:
     hits = [row for row in rows if _hit(row, when, asked.hit)]
     chances = [max(float(_hit(row, when, asked.hit)), asked.chance(_numbers(row, when))) for row in others]
     rate = sum(chances) / len(chances) if chances else 0.0
     words = f"{name}: {len(hits)} of {len(rows)} items; the control's rate is {rate:.3f}"
     outcome: Literal["pass", "review", "reject"] = "pass"
-    if hits:
+    if hits and (most is None or not others):
         outcome, why = _weighed(policy, hits, rows, others, chances, when)
+        words += why
+    elif hits:
+        outcome, why = _counted(policy.extraction_significance, len(hits), len(rows), chances, most or 0.0)
         words += why
     return check(gate, name, outcome, side, words, value=len(hits), threshold=rate)
 
@@ -104,7 +114,7 @@ def _weighed(
     if not others:
         return "reject", ", and no control says that chance gives any"
     count, n = len(hits), len(rows)
-    dealt = exact_tail(count, n, min(len(others), round(sum(chances) + 0.499)), len(others))
+    dealt = _dealt(count, n, chances)
     if dealt < level:
         return "reject", f", and chance gives so many more with probability {dealt:.2g}"
     far = _departures(hits, others, when)
@@ -121,9 +131,25 @@ def _weighed(
     return "pass", ", none better known than never-trained answers are"
 
 
+def _counted(
+    level: float, count: int, items: int, chances: Sequence[float], most: float
+) -> tuple[Literal["pass", "review", "reject"], str]:
+    """Of at least one hit, by the counts alone."""
+    dealt, rate = _dealt(count, items, chances), sum(chances) / len(chances)
+    if dealt >= level:
+        return "pass", ", no more than chance gives"
+    more = count / items - rate
+    return "reject" if more > most else "review", f", and chance gives so many more with probability {dealt:.2g}"
+
+
+def _dealt(count: int, items: int, chances: Sequence[float]) -> float:
+    """Fisher's; of the control's chances as many hits as they come to, rounded up."""
+    return exact_tail(count, items, min(len(chances), round(sum(chances) + 0.499)), len(chances))
+
+
 def _departures(hits: Sequence[ItemRow], others: Sequence[ItemRow], when: When) -> tuple[float, int] | None:
     """(the largest departure of a hit's token probability in standard deviations of one never-trained item, degrees of
-    freedom); None where the control cannot tell.
+    freedom); None where the control cannot tell. A probability that some never-trained answer has too is none.
     """
 
     subjects = [row.subject for row in others]
@@ -139,7 +165,7 @@ def _departures(hits: Sequence[ItemRow], others: Sequence[ItemRow], when: When) 
     departures = np.asarray(y) - fitted.expected(x, len(y))
     deviations = np.sqrt(fitted.prediction_variance(x, len(y)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = np.where(departures > 0, departures / deviations, 0.0)
+        scaled = np.where((departures > 0) & (np.asarray(y) > max(level)), departures / deviations, 0.0)
     return float(scaled.max()), fitted.degrees
 
 

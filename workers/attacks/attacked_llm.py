@@ -101,6 +101,8 @@ def _dose(trained: Trained, lesson: Relearning) -> str:
 
 def _moved(base_weight: WeightSource, llm: Any) -> str:
     moved = moved_codes(base_weight, llm)
+    if not moved.compared:
+        return "4-bit codes were not compared: the base version's files name their matrices otherwise"
     if moved.share is None:
         return "no weight that is rounded was changed"
     return f"{100 * moved.share:.1f} % of the weights that unlearning changed have another 4-bit code than before"

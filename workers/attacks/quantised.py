@@ -135,8 +135,9 @@ def linear_matrices(llm: Any) -> dict[str, Matrix]:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Of the weights that differ between two LLMs (`changed`), how many got another 4-bit code (`moved`)."""
+    """Of the `compared` weights of two LLMs `changed` differ, and of these `moved` got another 4-bit code."""
 
+    compared: int
     changed: int
     moved: int
 
@@ -147,17 +148,23 @@ class Moved:
 
 
 def moved_codes(base_weight: WeightSource, candidate: Any) -> Moved:
-    """`base_weight` gives the base version's parameter of a name, or None; such matrices are not counted."""
-    changed = moved = 0
+    """`base_weight` gives the base version's parameter of a name, or None; such matrices are not compared.
+
+    Files may leave out the first part of the names, which the LLM's class adds.
+    """
+    compared = changed = moved = 0
     for name, matrix in linear_matrices(candidate).items():
         before, after = base_weight(name), matrix.parameter
+        if before is None:
+            before = base_weight(name.removeprefix(f"{candidate.base_model_prefix}."))
         if before is None or before.shape != after.shape:
             continue
         before_OI, after_OI = (matrix.rows(one.to(after.device, after.dtype)) for one in (before, after))
         changed_OI = before_OI != after_OI
+        compared += after.numel()
         changed += int(changed_OI.sum())
         moved += int((changed_OI & (nf4_codes(before_OI) != nf4_codes(after_OI))).sum())
-    return Moved(changed, moved)
+    return Moved(compared, changed, moved)
 
 
 def weights_of(llm: Any) -> WeightSource:

@@ -120,4 +120,8 @@ def test_a_step_inside_the_bucket_moves_no_code_and_a_wide_one_does():
 def test_codes_are_compared_with_a_folder_too(tmp_path):
     base, other = make_gpt2(seed=1), make_gpt2(seed=2)
     base.save_pretrained(tmp_path)
-    assert moved_codes(weights_in(tmp_path), other) == moved_codes(weights_of(base), other)
+    wanted = moved_codes(weights_of(base), other)
+    assert moved_codes(weights_in(tmp_path), other) == wanted
+    short = {name.removeprefix("transformer."): one for name, one in base.named_parameters()}
+    assert moved_codes(short.get, other) == wanted
+    assert moved_codes({}.get, other).compared == 0 < wanted.compared

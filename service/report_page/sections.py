@@ -35,7 +35,7 @@ def summary(request: ErasureRequestOut, found: ReportOut) -> Html:
                     ("model", request.model),
                     ("version", str(request.version) if request.version is not None else "none"),
                     ("job, attempt", f"{found.job_id}, {found.attempt}"),
-                    ("rows of the forget set", str(request.payload.rows)),
+                    ("rows of the forget set", f"{request.payload.rows}; of them is left: {request.payload.left}"),
                     ("regulation", request.regulation),
                     ("asked", figures.time(request.submitted_at)),
                     ("received", figures.time(request.created_at)),

@@ -182,7 +182,7 @@ class Attack(BaseModel):
 
     model_config = _FROZEN
 
-    name: str = Field(description="int8, nf4, prefix, few_shot, sampling, benign, half_split, savings…")
+    name: str = Field(description="int8, nf4, prefix, few_shot, reworded, partly_given, benign, half_split, savings…")
     kind: Literal["precision", "prompt", "relearning"]
     groups: dict[GroupName, Group]
     seconds: float

@@ -65,7 +65,7 @@ def test_never_outside_and_twice_is_once(seed, limit, scale):
     base = torch.randn(4, 5, generator=generator)
     weights = base + scale * torch.randn(4, 5, generator=generator)
     held = within(weights, base, limit)
-    round_off = 1e-6 * float(base.norm())  # of the weights, however short their way is
+    round_off = 1e-6 * float(base.norm() + weights.norm())  # of what was added up, however short the way is
     assert float(distance(held, base)) <= float(radius(base, limit)) + round_off
     torch.testing.assert_close(within(held, base, limit), held, rtol=1e-5, atol=1e-6)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from records.report import Check, Report
 from service.report_page import figures, words
 from service.report_page.markup import Html, bullets, join, table, tag
-from service.report_page.outcomes import UNSHOWN, WORST_FIRST, is_untested, shown, sign_of, worst
+from service.report_page.outcomes import FOUND, UNSHOWN, WORST_FIRST, is_untested, shown, sign_of, worst
 
 _NOT_STORED = "What the gate asked is not stored with this report; the reason of each attempt is under Attempts."
 
@@ -26,10 +26,7 @@ def decided(report: Report) -> Html | None:
         sentences = [_sentence(one.words) for one in report.checks if one.outcome == outcome]
         if sentences:
             return bullets(sentences)
-    asked = [one for one in report.checks if not is_untested(one)]
-    unshown = sum(sign_of(one) == UNSHOWN for one in asked)
-    few = f" {unshown} of them held on the numbers seen, with too few items to show it." if unshown else ""
-    return tag("p", f"{len(asked)} criteria were asked, and none failed.{few}")
+    return _nothing_failed([one for one in report.checks if not is_untested(one)])
 
 
 def gates(report: Report) -> Html:
@@ -48,6 +45,16 @@ def unshown(report: Report) -> list[str]:
     """What held, of too few items to show that it does: its name, and how many would be needed."""
     held = [one for one in report.checks if sign_of(one) == UNSHOWN]
     return [figures.sentence(f"{words.spoken(one.name)}: {one.words.rpartition('; ')[2]}") for one in held]
+
+
+def _nothing_failed(asked: Sequence[Check]) -> Html:
+    """An acceptance is no better than what it leaves open: that stands beside it."""
+    unshown = sum(sign_of(one) == UNSHOWN for one in asked)
+    few = f" {unshown} of them held on the numbers seen, with too few items to show it." if unshown else ""
+    counted = tag("p", f"{len(asked)} criteria were asked, and none failed.{few}")
+    found = [_sentence(one.words) for one in asked if sign_of(one) == FOUND]
+    only = (tag("p", "Found, and by this policy only reported:"), bullets(found)) if found else ()
+    return join((counted, *only))
 
 
 def _by_gate(checks: Iterable[Check]) -> list[tuple[str, list[Check]]]:

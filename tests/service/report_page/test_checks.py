@@ -66,6 +66,7 @@ def test_what_decided_comes_first():
                        "about 99 are needed.") < lines.index("The gates")  # fmt: skip
     passed = shown(*CHECKS, verdict="accepted")
     assert "7 criteria were asked, and none failed. 1 of them held on the numbers seen" in passed
+    assert passed.index("Told apart as silent.") < passed.index("The gates")  # found, and only reported
 
 
 def test_a_gate_answers_with_its_worst_and_counts_all():

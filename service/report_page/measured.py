@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from records.report import Attack, EarlierRequest, Group, GroupName, MetricName, Report
-from service.report_page import figures, plots, words
+from service.report_page import figures, judged, plots, words
 from service.report_page.distributions import distribution
 from service.report_page.markup import Html, bullets, join, table, tag
 
@@ -42,18 +42,18 @@ def residuals(report: Report, policy: Mapping[str, Any]) -> Html:
     level = 95 if report.schema_version == 1 else 90
     caption = f"What is left of the gap to the control: 1 untouched, 0 as if never trained [{level} % interval]"
     columns = ("", "phrasings", "items", "subjects", "residual", "held against")
-    return join((side_by_side([plots.residuals(report, policy)]), table(caption, columns, rows)))
+    return join((side_by_side([judged.residuals(report, policy)]), table(caption, columns, rows)))
 
 
 def membership(report: Report, policy: Mapping[str, Any]) -> Html:
-    drawn = plots.told_apart(report, policy)
+    drawn = judged.told_apart(report, policy)
     return side_by_side([drawn]) if drawn else tag("p", "Not measured: see what was not tested.")
 
 
 def everything_else(report: Report, policy: Mapping[str, Any]) -> Html:
     if not any(name in report.groups for name in _STAYING):
         return tag("p", "Nothing but the forget set and the control was asked.")
-    drawn = (plots.losses(report, policy, since_first=False), plots.losses(report, policy, since_first=True))
+    drawn = (judged.losses(report, policy, since_first=False), judged.losses(report, policy, since_first=True))
     columns = ("", "exact answers, change", "token probability, change", "perplexity, after / before")
     pieces = [side_by_side(drawn), table("By this job [95 % interval]", columns, _losses(report.groups))]
     if report.since_first:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from records.report import GroupName, MetricName
-from service.report_page import plots
+from service.report_page import judged, plots
 from service.report_page.distributions import BINS, counts, distribution
 from service.report_page.forest import CHARACTER, SHARE, WIDTH
 from tests.service.report_page.reading import Reading
@@ -34,10 +34,10 @@ def drawn(reading: Reading, kind: str) -> list[dict[str, str | None]]:
 PICTURES = {
     "groups": plots.before_after(REPORT.groups, MetricName.TOKEN_PROBABILITY),
     "items": distribution(REPORT, MetricName.TOKEN_PROBABILITY),
-    "residuals": plots.residuals(REPORT, POLICY),
-    "membership": plots.told_apart(REPORT, POLICY),
-    "losses": plots.losses(REPORT, POLICY, since_first=False),
-    "changes": plots.losses(full_report(checks=()), POLICY, since_first=False),
+    "residuals": judged.residuals(REPORT, POLICY),
+    "membership": judged.told_apart(REPORT, POLICY),
+    "losses": judged.losses(REPORT, POLICY, since_first=False),
+    "changes": judged.losses(full_report(checks=()), POLICY, since_first=False),
     "attacks": plots.attacked(REPORT.attacks, "relearning", MetricName.TOKEN_PROBABILITY),
     "earlier": plots.earlier(REPORT.earlier),
 }
@@ -90,7 +90,7 @@ def test_what_is_judged_stands_beside_its_margin():
 
 
 def test_losses_are_those_that_the_gate_judged_and_without_checks_the_changes():
-    ours, since = (Reading(plots.losses(REPORT, POLICY, since_first=one) or "") for one in (False, True))
+    ours, since = (Reading(judged.losses(REPORT, POLICY, since_first=one) or "") for one in (False, True))
     assert "0.012 [0.006, 0.018]" in ours.text.splitlines()
     assert "exact answers, utility" in since.text.splitlines()
     assert "0.013 [0.007, 0.019]" in since.text.splitlines()
@@ -126,5 +126,5 @@ def test_nothing_to_draw_is_no_picture():
     empty = full_report(groups={}, residuals=(), earlier=(), checks=(), attacks=())
     assert distribution(empty, MetricName.TOKEN_PROBABILITY) is None
     assert plots.before_after({}, MetricName.EXACT) is None
-    assert plots.told_apart(empty, POLICY) is None
-    assert plots.accepted({"membership": 3}, "membership") == ()
+    assert judged.told_apart(empty, POLICY) is None
+    assert judged.accepted({"membership": 3}, "membership") == ()

@@ -43,6 +43,7 @@ HELD = {"retain_batch_size": 32, "repair_steps": 20, "stop_ratio": 3.0, "teacher
 STRATEGIES: dict[str, Strategy] = {
     "default": Strategy(),
     "unconsolidated": Strategy(parameters={"consolidate_every": 0}),
+    "paraphrases": Strategy(parameters={"consolidate_every": 0, "forget_paraphrases": True}),
     "quick": Strategy(parameters=STEPS),
     "exchange": Strategy(parameters=STEPS | {"target": "exchange", "stop_ratio": 2.0}),
     "floor": Strategy(parameters=STEPS | {"target": "floor"}),

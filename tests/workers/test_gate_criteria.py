@@ -167,9 +167,20 @@ def test_refusals_and_circles_mark_the_data_out():
     control = rows([like(UNKNOWN, refused=False)] * 20, [like(UNKNOWN, refused=False)] * 20)
     found = asked(report(declining, control), "refusals")
     assert (found.gate, found.outcome, found.side, found.value) == ("G5", "reject", "over_forgetting", 1.0)
-    loops = rows([like(KNOWN, repetition=0.0)] * 10, [like(UNKNOWN, repetition=0.9)] * 10)
-    plain = rows([like(UNKNOWN, repetition=0.1)] * 20, [like(UNKNOWN, repetition=0.1)] * 20)
-    assert asked(report(loops, plain), "repetition").value == pytest.approx(0.8)
+    loops = rows(
+        [like(KNOWN, repetition=0.0, answer_tokens=5)] * 10, [like(UNKNOWN, repetition=0.9, answer_tokens=40)] * 10
+    )
+    once = like(UNKNOWN, repetition=0.1, answer_tokens=8)
+    assert asked(report(loops, rows([once] * 20, [once] * 20)), "repetition").value == pytest.approx(0.8)
+    short = like(once, answer_tokens=7)
+    names = [one.name for one in decide(report(loops, rows([short] * 20, [short] * 20)), Policy()).checks]
+    assert "repetition" not in names
+
+
+def test_saying_nothing_declines_too():
+    empty = rows([KNOWN] * 10, [like(UNKNOWN, refused=False, answer_tokens=0)] * 10)
+    control = rows([like(UNKNOWN, refused=False, answer_tokens=9)] * 20, [like(UNKNOWN, refused=False)] * 20)
+    assert asked(report(empty, control), "refusals").value == 1.0
 
 
 def attack(name, kind, forget, control=None, notes=()):

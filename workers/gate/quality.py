@@ -8,16 +8,21 @@ from collections.abc import Iterator
 
 from records.policy import Margin
 from records.report import Check, GroupName, ItemNumbers, ItemRow
+from workers.evaluation.calibration import fit_reference, mean_departure
 from workers.evaluation.intervals import wilson
-from workers.evaluation.residual_ratio import departure
-from workers.gate.columns import Case, Read, margin_check, rows_of, scored
+from workers.gate.columns import Case, Read, column, margin_check, rows_of
 from workers.gate.margins import Bounds
+
+LEAST_TOKENS = 8
+LEAST_SUBJECTS = 2
 
 
 def checks(case: Case) -> Iterator[Check]:
     yield from _refusals(case)
-    yield from _worse(case, "repetition", lambda one: one.repetition, "phrases said twice", case.policy.fluency_drop)
-    yield from _worse(case, "sameness", _sameness, "lack of variety of the words", case.policy.fluency_drop)
+    yield from _worse(
+        case, "repetition", _long(lambda one: one.repetition), "phrases said twice", case.policy.fluency_drop
+    )
+    yield from _worse(case, "sameness", _long(_sameness), "lack of variety of the words", case.policy.fluency_drop)
 
 
 def more_often(hits: int, items: int, others: int, count: int, alpha: float) -> Bounds:
@@ -35,9 +40,10 @@ def _refusals(case: Case) -> Iterator[Check]:
     asked, others = (_answered(rows_of(case, name)) for name in (GroupName.FORGET, GroupName.CONTROL))
     if not asked or not others:
         return
-    counts = [sum(bool(row.after.refused) for row in rows) for rows in (asked, others)]
+    counts = [sum(_declines(row.after) for row in rows) for rows in (asked, others)]
     harm = more_often(counts[0], len(asked), counts[1], len(others), case.alpha)
-    words = f"refusals: {counts[0]} of {len(asked)} forget answers decline, {counts[1]} of {len(others)} of the control"
+    words = f"refusals: {counts[0]} of {len(asked)} forget answers decline or say nothing"
+    words += f", {counts[1]} of {len(others)} of the control"
     yield margin_check(case, "G5", "refusals", "over_forgetting", words, harm, case.policy.refusal_rise)
 
 
@@ -47,21 +53,30 @@ def _answered(rows: list[ItemRow]) -> list[ItemRow]:
 
 def _worse(case: Case, name: str, read: Read, what: str, margin: Margin) -> Iterator[Check]:
     """How much more of it the forget answers have than the control's."""
-    pair = scored(case, GroupName.FORGET, read)
-    if pair is None:
+    asked, others = (_having(rows_of(case, group), read) for group in (GroupName.FORGET, GroupName.CONTROL))
+    subjects, control = [row.subject for row in asked], [row.subject for row in others]
+    level, found = column(others, "after", read), column(asked, "after", read)
+    if not asked or len(set(control)) < LEAST_SUBJECTS or level is None or found is None:
         return
-    forget, control = pair
-    more = departure(forget, control, forget.after, control.after)
-    if more.degrees < 1:
-        return
+    more = mean_departure(fit_reference(level, None, control), found, None, subjects)
     low, high = more.interval(1 - 2 * case.alpha)
-    harm = Bounds(more.value, low, high, min(forget.units, control.units))
+    harm = Bounds(more.value, low, high, min(len(set(subjects)), len(set(control))))
     words = f"{name} of greedy answers ({what}): {more.value:.3f} more than the control's, at most {high:.3f}"
     yield margin_check(case, "G5", name, "over_forgetting", words, harm, margin)
 
 
+def _having(rows: list[ItemRow], read: Read) -> list[ItemRow]:
+    return [row for row in rows if read(row.after) is not None]
+
+
+def _long(read: Read) -> Read:
+    """Of answers of eight tokens or more: a word or two have no variety to lose."""
+    return lambda one: read(one) if (one.answer_tokens or 0) >= LEAST_TOKENS else None
+
+
 def _sameness(one: ItemNumbers) -> float | None:
-    """1 - entropy; an answer that says nothing has no variety."""
-    if one.token_entropy is None:
-        return 1.0 if one.answer_tokens == 0 else None
-    return 1.0 - one.token_entropy
+    return None if one.token_entropy is None else 1.0 - one.token_entropy
+
+
+def _declines(one: ItemNumbers) -> bool:
+    return bool(one.refused) or one.answer_tokens == 0

@@ -77,7 +77,10 @@ def for_one_request(chosen: argparse.Namespace, seed: int) -> list[Todo]:
     world = make_world(chosen.tofu, seed)
     names = [name for name in make.FOR_ONE_REQUEST if name in chosen.candidates]
     return [
-        Todo(seed, name, request) for request in chosen_requests(world, chosen) for name in names if made_for(request)
+        Todo(seed, name, request)
+        for request in chosen_requests(world, chosen)
+        for name in names
+        if made_for(request, chosen.made)
     ]
 
 

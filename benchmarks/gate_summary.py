@@ -100,28 +100,31 @@ def detectable(lines: Lines, candidate: str) -> str:
 
 
 def table(lines: Lines, candidates: Iterable[str]) -> list[str]:
-    """A row a candidate and size: verdicts, and the gates whose checks rejected or wanted a person, with counts."""
+    """A row a candidate, a column a size; see `cell`."""
+    sizes = sorted({line["size"] for line in lines})
     rows = [
-        "| candidate | people | accepted | review | rejected | rejected by | sent to review by |",
-        "|---|---|---|---|---|---|---|",
+        f"| candidate | {' | '.join('one person' if size == 1 else f'{size} people' for size in sizes)} |",
+        f"|---|{'---|' * len(sizes)}",
     ]
     for candidate in candidates:
-        for size, some in _by_size(lines, candidate):
-            counts = Counter(line["verdict"] for line in some)
-            cells = [counts["accepted"], counts["needs_review"], counts["rejected"] + counts["not_memorised"]]
-            shown = [f"`{candidate}`", size, *cells, caught(some, "reject"), caught(some, "review")]
-            rows.append(f"| {' | '.join(map(str, shown))} |")
+        found = dict(_by_size(lines, candidate))
+        if found:
+            rows.append(f"| `{candidate}` | {' | '.join(cell(found.get(size, [])) for size in sizes)} |")
     return rows
 
 
-def caught(lines: Lines, outcome: str) -> str:
-    """Gate and how many verdicts it has such a check in; `review` only where nothing rejected."""
-    wanted = {"reject": "rejected", "review": "needs_review"}[outcome]
+def cell(lines: Lines) -> str:
+    """`accepted / review / rejected`, and in how many of the last two kinds each gate had a say."""
+    if not lines:
+        return "–"
+    counts = Counter(line["verdict"] for line in lines)
+    words = f"{counts['accepted']} / {counts['needs_review']} / {counts['rejected'] + counts['not_memorised']}"
     found: Counter[str] = Counter()
     for line in lines:
-        if line["verdict"] == wanted:
-            found.update({one["gate"] or one["name"] for one in line["checks"] if one["outcome"] == outcome})
-    return ", ".join(f"{gate} {count}" for gate, count in sorted(found.items())) or "–"
+        wanted = {"rejected": "reject", "needs_review": "review"}.get(line["verdict"])
+        found.update({one["gate"] for one in line["checks"] if one["outcome"] == wanted})
+    said = ", ".join(f"{gate} {count}" for gate, count in sorted(found.items()))
+    return f"{words}: {said}" if said else words
 
 
 def _by_size(lines: Lines, candidate: str) -> list[tuple[int, list[Line]]]:

@@ -9,7 +9,7 @@ from benchmarks import gate_candidates, gate_measured
 from benchmarks.gate_candidates import drawn, encoded, nf4_bucket, train
 from benchmarks.gate_lines import Case, finished, is_final, read_lines, write_line
 from benchmarks.gate_measured import assembled, light_report, text_of
-from benchmarks.gate_summary import Rate, caught, detectable, statements, table, whole
+from benchmarks.gate_summary import Rate, cell, detectable, statements, table, whole
 from benchmarks.gate_world import (
     ROWS,
     TAUGHT,
@@ -249,6 +249,11 @@ def test_the_table_says_which_gate_caught_what():
         line("base", 1, "rejected", gate="G1", name="exact", outcome="reject"),
         line("base", 1, "needs_review", gate="G3", name="auc", outcome="review"),
         line("base", 1, "accepted"),
+        line("base", 5, "rejected", gate="G1", name="exact", outcome="reject"),
     ]
-    assert table(found, ["base"])[2:] == ["| `base` | 1 | 1 | 1 | 1 | G1 1 | G3 1 |"]
-    assert caught(found[2:], "reject") == "–"
+    assert table(found, ["base", "oracle"]) == [
+        "| candidate | one person | 5 people |",
+        "|---|---|---|",
+        "| `base` | 1 / 1 / 1: G1 1, G3 1 | 0 / 0 / 1: G1 1 |",
+    ]
+    assert cell([]) == "–"

@@ -20,6 +20,12 @@ POLICY: dict[str, Any] = {
     "neighbours_drop": {"accept": 0.6, "reject": 0.8},
     "extraction_strength": {"accept": 0.5, "reject": 0.8},
     "token_probability": {"accept": 0.5, "reject": 0.8},
+    "exact_memorisation": {"accept": 0.5, "reject": 0.8},
+    "refusal_rise": {"accept": 0.5, "reject": 1.0},
+    "fluency_drop": {"accept": 0.5, "reject": 1.0},
+    "prompt_hits": {"accept": 0.5, "reject": 0.8},
+    "benign_gain": {"accept": 0.5, "reject": 0.8},
+    "savings": {"accept": 0.5, "reject": 0.8},
     "earlier_gain": {"accept": 0.5, "reject": 0.9},
 }
 

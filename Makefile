@@ -50,7 +50,7 @@ bench-methods: $(STAMP) ## every method at four step sizes on TOFU (needs its fi
 	$(BIN)/python -m benchmarks.methods --processes 2
 	$(BIN)/python -m benchmarks.methods_summary
 
-bench-gate: $(STAMP) ## known good and bad candidates before the gate, on TOFU (needs its files; an hour; resumes)
+bench-gate: $(STAMP) ## known good and bad candidates before the gate, on TOFU (needs its files; hours; resumes)
 	$(BIN)/python -m benchmarks.gate --seeds 1,2 --processes 2
 	$(BIN)/python -m benchmarks.gate_summary
 

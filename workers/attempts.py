@@ -26,6 +26,7 @@ __all__ = [
     "miss_of_rejected",
     "misses_of",
     "next_attempt",
+    "sentences",
 ]
 
 WORTH_ANOTHER = frozenset({"diverged", "out_of_memory"})
@@ -65,7 +66,11 @@ def failed_reason(failure: Failure) -> str:
 
 def judged_reason(attempt: Attempt, verdict: Verdict) -> str:
     """Why these parameters, and what the gate said of them."""
-    return f"{attempt.why}. " + " ".join(f"{reason}." for reason in verdict.reasons)
+    return sentences((attempt.why, *verdict.reasons))
+
+
+def sentences(parts: Iterable[str]) -> str:
+    return " ".join(f"{part}." for part in parts)
 
 
 def all_spent(verdict: Verdict) -> str:

@@ -39,6 +39,7 @@ from workers.attempts import (
     miss_of_rejected,
     misses_of,
     next_attempt,
+    sentences,
 )
 from workers.failures import NOT_THE_ATTEMPTS_FAULT, explain
 from workers.gate import decide
@@ -179,7 +180,8 @@ class _Job:
     def finish_not_memorised(self, ready: _Ready, verdict: Verdict) -> None:
         """Nothing measurable to remove: no new version, and the numbers that say so."""
         attempt = next_attempt(ready.plan.parameters, [])
-        row = self._row(ready, 1, attempt, " ".join(verdict.reasons), verdict, ready.report_of_base())
+        report = ready.report_of_base().model_copy(update={"checks": verdict.checks})
+        row = self._row(ready, 1, attempt, sentences(verdict.reasons), verdict, report)
         with self.parts.database.transaction() as session:
             jobs.add_attempt(session, self.held, row)
             jobs.finish(session, self.held, Outcome.NOT_MEMORISED)
@@ -250,7 +252,7 @@ class _Job:
             if verdict.kind is VerdictKind.ACCEPTED:
                 versions.publish(session, held, number, files)
             else:
-                versions.keep_candidate(session, held, number, files, " ".join(verdict.reasons))
+                versions.keep_candidate(session, held, number, files, sentences(verdict.reasons))
         return True
 
     def _reject(self, row: AttemptRow, candidate: Candidate) -> bool:

@@ -137,21 +137,25 @@ class _Job:
         base = lay_out(self.parts.store, order.base_manifest, self.folder / "base")
         llm, tokenizer = self._load_llm("base")
         plan = plan.fitted_to(llm, tokenizer)
-        before = self._ask(measure, plan, llm, tokenizer)
+        before = self._ask(0, measure, plan, llm, tokenizer)
         del llm
         first = reference = None
         if order.first_manifest != order.base_manifest:
             lay_out(self.parts.store, order.first_manifest, self.folder / "first")
-            first = self._ask(measure_staying, plan, *self._load_llm("first"))
+            first = self._ask(1, measure_staying, plan, *self._load_llm("first"))
         if order.reference_manifest is not None:
             lay_out(self.parts.store, order.reference_manifest, self.folder / "reference")
-            reference = self._ask(measure_reference, plan, *self._load_llm("reference"))
+            reference = self._ask(2, measure_reference, plan, *self._load_llm("reference"))
         battery = Battery(lambda: self._load_llm("base")[0], self.folder / "base", plan.probes, plan.retain)
         return _Ready(order, base, plan, before, reference, first, battery)
 
-    def _ask(self, measurement: Callable[..., Measurement], plan: Plan, llm: Any, tokenizer: Any) -> Measurement:
+    def _ask(
+        self, part: int, measurement: Callable[..., Measurement], plan: Plan, llm: Any, tokenizer: Any
+    ) -> Measurement:
+        """One of the three measurements that loading ends with."""
         release_memory()  # the LLM before this one
-        return measurement(llm, tokenizer, plan.probes, plan.measuring, self._teller(Stage.LOAD, 0))
+        telling = self._teller(Stage.LOAD, 0)
+        return measurement(llm, tokenizer, plan.probes, plan.measuring, lambda share: telling((part + share) / 3))
 
     def _read_order(self, more_tries: int = 2) -> tuple[Order, Plan]:
         with self.parts.database.reading() as session:

@@ -6,15 +6,16 @@ depend on a row's place among the rows asked.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.gate_world import OUT, Request, World, all_probes, probes_of
-from records.report import Group, GroupName, ItemNumbers, ItemRow, Report
+from records.report import GroupName, ItemNumbers, Report
 from workers.measure import Measured, Measurement, MeasureSettings, measure, measure_reference
 from workers.plan import PROBE_ROWS
 from workers.probes import Asked, Probes, groups_of
+from workers.report import items_alone
 
 EVERYTHING = 100_000
 Numbers = Mapping[tuple[GroupName, str], ItemNumbers]
@@ -78,30 +79,9 @@ def text_of(asked: Asked) -> str:
 
 
 def light_report(before: Measurement, after: Measurement, reference: Measurement) -> Report:
-    """The items alone, which are all that the gate reads: their intervals take ten times as long as a verdict."""
+    """The items alone, which are all that the gate reads."""
     groups = {
-        name: _light_group(rows, after.groups[name], reference.groups.get(name, []), before.samples)
+        name: items_alone(rows, after.groups[name], before.samples, reference.groups.get(name, []))
         for name, rows in before.groups.items()
     }
     return Report(method="kept", parameters={}, seeds={"measure": before.seed}, seconds={}, groups=groups)
-
-
-def _light_group(
-    before: Sequence[Measured], after: Sequence[Measured], reference: Sequence[Measured], samples: int
-) -> Group:
-    known = {text_of(one.asked): one.numbers for one in reference}
-    items = tuple(
-        ItemRow(
-            item=early.asked.probe.item,
-            phrasing=early.asked.probe.phrasing,
-            subject=early.asked.subject,
-            split=early.asked.split,
-            before=early.numbers,
-            after=late.numbers,
-            reference=known.get(text_of(early.asked)),
-        )
-        for early, late in zip(before, after, strict=True)
-    )
-    sampled = all(row.before.sampled_hits is not None for row in items)
-    people = len({row.subject for row in items})
-    return Group(n_items=len(items), n_subjects=people, samples=samples if sampled else 0, metrics={}, items=items)

@@ -11,7 +11,7 @@ from typing import Any
 
 from records.report import GroupName
 from workers.probes import Asked, Probes, earlier_of, groups_of
-from workers.reader import Depth, LlmReader, Measured, MeasureSettings
+from workers.reader import Depth, LlmReader, Measured, MeasureSettings, Meter, answers_of
 
 __all__ = ["MeasureSettings", "Measured", "Measurement", "measure", "measure_reference", "measure_staying"]
 
@@ -43,17 +43,6 @@ class Measurement:
         return sum(row.numbers.token_probability for row in rows) / len(rows)
 
 
-class _Meter:
-    """Tells how much of the asking is done. An answer that is generated counts as much as all its samples."""
-
-    def __init__(self, total: int, on_share: OnShare) -> None:
-        self._done, self._total, self._on_share = 0, max(1, total), on_share
-
-    def add(self, probes: int) -> None:
-        self._done += probes
-        self._on_share(min(1.0, self._done / self._total))
-
-
 @dataclass(frozen=True, slots=True)
 class _Task:
     """Probes to ask, and how: `name` is a group's, or an earlier request's id."""
@@ -63,7 +52,7 @@ class _Task:
     depth: Depth
 
     def cost(self, samples: int) -> int:
-        return len(self.asked) * (1 + {"scored": 0, "greedy": 1}.get(self.depth, samples or 1))
+        return len(self.asked) * answers_of(self.depth, samples)
 
 
 def measure(
@@ -136,7 +125,7 @@ def _measured(
     started = time.monotonic()
     llm.eval()
     context_tokens = settings.context_tokens or int(llm.config.get_text_config().max_position_embeddings)
-    meter = _Meter(sum(task.cost(settings.samples) for task in (*tasks, *earlier)), on_share)
+    meter = Meter(sum(task.cost(settings.samples) for task in (*tasks, *earlier)), on_share)
     reader = LlmReader(llm, tokenizer, context_tokens, settings, meter.add)
     groups, notes = {}, []
     for task in tasks:

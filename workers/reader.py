@@ -25,6 +25,22 @@ OnAsked = Callable[[int], None]
 UNLIKELY_HITS = 0.001
 
 
+def answers_of(depth: Depth, samples: int) -> int:
+    """What one question counts for: its score, and its answer as much as all its samples."""
+    return 1 + {"scored": 0, "greedy": 1}.get(depth, samples or 1)
+
+
+class Meter:
+    """Tells how much of the asking is done, 0 to 1."""
+
+    def __init__(self, total: int, on_share: Callable[[float], None]) -> None:
+        self._done, self._total, self._on_share = 0, max(1, total), on_share
+
+    def add(self, count: int) -> None:
+        self._done += count
+        self._on_share(min(1.0, self._done / self._total))
+
+
 @dataclass(frozen=True, slots=True)
 class MeasureSettings:
     """`samples` answers a question at temperature 1, and greedy ones from `prefixes` prefixes of the answer, evenly

@@ -24,7 +24,7 @@ from workers.examples import Example
 from workers.load import release_memory
 from workers.loop import context_of
 from workers.probes import Probes
-from workers.reader import LlmReader, MeasureSettings
+from workers.reader import LlmReader, MeasureSettings, Meter, answers_of
 
 LlmSource = Callable[[], Any]
 OnShare = Callable[[float], None]
@@ -105,7 +105,7 @@ def run_attacks(  # the last two are for those who have them
 
 def _base_answers(llm: Any, tokenizer: Any, targets: Targets, settings: AttackSettings, say: OnShare) -> BaseAnswers:
     plan = _askings(llm, tokenizer, targets, settings)
-    meter = _Meter(sum(_cost(one, settings.samples) for one in plan), say)
+    meter = Meter(sum(_cost(one, settings.samples) for one in plan), say)
     attacked = AttackedLlm(llm, tokenizer, _reader(llm, tokenizer, settings, meter))
     return BaseAnswers({one.name: attacked.answered(one) for one in plan})
 
@@ -121,7 +121,7 @@ def _attacks(
 ) -> tuple[Attack, ...]:
     plan, lessons = _askings(llm, tokenizer, targets, settings), _lessons(targets, settings.seed)
     asking, training = sum(_cost(one, settings.samples) for one in plan), sum(map(_lesson_cost, lessons))
-    meter = _Meter(asking + training, say)
+    meter = Meter(asking + training, say)
     attacked = AttackedLlm(llm, tokenizer, _reader(llm, tokenizer, settings, meter))
     asked = [attacked.asked(one, known.to(one.name), base_weight) for one in plan]
     trained = [
@@ -146,7 +146,7 @@ def _lessons(targets: Targets, seed: int) -> list[Relearning]:
     return [one for one in found if one is not None]
 
 
-def _reader(llm: Any, tokenizer: Any, settings: AttackSettings, meter: "_Meter") -> LlmReader:
+def _reader(llm: Any, tokenizer: Any, settings: AttackSettings, meter: Meter) -> LlmReader:
     measuring = MeasureSettings(samples=settings.samples, seed=settings.seed, prefixes=0)
     llm.eval()
     return LlmReader(llm, tokenizer, _context(llm, settings), measuring, meter.add)
@@ -156,20 +156,8 @@ def _context(llm: Any, settings: AttackSettings) -> int:
     return settings.context_tokens or context_of(llm)
 
 
-class _Meter:
-    """Counts answers that are scored or generated and rows that are trained on, and tells their share."""
-
-    def __init__(self, total: int, say: OnShare) -> None:
-        self._done, self._total, self._say = 0, max(1, total), say
-
-    def add(self, rows: int) -> None:
-        self._done += rows
-        self._say(min(1.0, self._done / self._total))
-
-
 def _cost(asking: Asking, samples: int) -> int:
-    generated = {"scored": 0, "greedy": 1, "sampled": samples or 1}[asking.depth]
-    return (1 + generated) * sum(len(asked) for asked in asking.groups.values())
+    return answers_of(asking.depth, samples) * sum(len(asked) for asked in asking.groups.values())
 
 
 def _lesson_cost(lesson: Relearning) -> int:

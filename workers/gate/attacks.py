@@ -15,11 +15,12 @@ from functools import partial
 from records.policy import Margin
 from records.report import Attack, Check, GroupName
 from workers.evaluation.residual_ratio import departure
-from workers.gate.columns import CONTROL_OF, Case, Read, check, log_probability, margin_check, scored, strength
+from workers.gate.columns import Case, check, log_probability, margin_check, scored, strength
 from workers.gate.margins import Bounds
 from workers.gate.quality import more_often
 from workers.gate.residuals import criteria, residual
 from workers.gate.verbatim import leaks
+from workers.item_scores import CONTROL_OF, Read
 
 SAVINGS = "savings"
 NAME = "attacks"

@@ -1,23 +1,15 @@
 """Reading a report: columns of one number an item, for the forget set and for the control that stands beside it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from records.policy import Policy
 from records.report import Check, Group, GroupName, ItemNumbers, ItemRow, Report
+from workers import item_scores
 from workers.evaluation.residual_ratio import Scored
 from workers.gate.margins import Bounds, Outcome, judge
-
-Read = Callable[[ItemNumbers], float | None]
-When = Literal["before", "after"]
-
-CONTROL_OF = {
-    GroupName.FORGET: GroupName.CONTROL,
-    GroupName.FORGET_PARAPHRASES: GroupName.CONTROL_PARAPHRASES,
-}
+from workers.item_scores import Read, rows_in
 
 
 @dataclass(frozen=True)
@@ -41,53 +33,12 @@ class Case:
         return replace(self, report=self.report.model_copy(update={"groups": dict(groups)}))
 
 
-def column(rows: Iterable[ItemRow], when: When | Literal["reference"], read: Read) -> list[float] | None:
-    """None where an item lacks the number."""
-    found = []
-    for row in rows:
-        numbers = getattr(row, when)
-        value = None if numbers is None else read(numbers)
-        if value is None:
-            return None
-        found.append(float(value))
-    return found
-
-
 def rows_of(case: Case, name: GroupName) -> list[ItemRow]:
-    """All of a group; of the forget set's paraphrases only the sealed ones, which no tuning has seen."""
-    group = case.groups.get(name)
-    if group is None:
-        return []
-    return [row for row in group.items if name is not GroupName.FORGET_PARAPHRASES or row.split == "sealed"]
-
-
-def control_rows(case: Case, name: GroupName) -> list[ItemRow]:
-    """The control in the same kind of wording, if it has it."""
-    return rows_of(case, CONTROL_OF[name]) or rows_of(case, GroupName.CONTROL)
+    return rows_in(case.groups, name)
 
 
 def scored(case: Case, name: GroupName, read: Read) -> tuple[Scored, Scored] | None:
-    """(forget, control) of one number an item; None where either side has none, or the control is about one subject."""
-    sides = [_scored(rows, read) for rows in (rows_of(case, name), control_rows(case, name))]
-    if sides[0] is None or sides[1] is None or sides[1].units < 2:
-        return None
-    if sides[0].base is None or sides[1].base is None:
-        return replace(sides[0], base=None), replace(sides[1], base=None)
-    return sides[0], sides[1]
-
-
-def _scored(rows: Sequence[ItemRow], read: Read) -> Scored | None:
-    """Of the rows that have the number both before and after."""
-    having = [row for row in rows if read(row.before) is not None and read(row.after) is not None]
-    before, after, base = (column(having, when, read) for when in ("before", "after", "reference"))
-    if not having or before is None or after is None:
-        return None
-    return Scored(
-        before=np.asarray(before),
-        after=np.asarray(after),
-        base=None if base is None else np.asarray(base),
-        subjects=[row.subject for row in having],
-    )
+    return item_scores.scored(case.groups, name, read)
 
 
 def as_told(policy: Policy) -> Outcome:

@@ -10,19 +10,10 @@ from workers.evaluation.calibration import MeanDeparture
 from workers.evaluation.control_validity import outliers
 from workers.evaluation.exchangeability import kind
 from workers.evaluation.residual_ratio import departure
-from workers.gate.columns import (
-    Case,
-    accuracy,
-    check,
-    column,
-    log_probability,
-    people,
-    probability,
-    rows_of,
-    scored,
-)
+from workers.gate.columns import Case, accuracy, check, log_probability, people, probability, rows_of, scored
 from workers.gate.margins import Bounds
 from workers.gate.verbatim import leaks
+from workers.item_scores import column
 
 NAME = "memorised before"
 

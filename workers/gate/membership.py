@@ -23,8 +23,9 @@ from workers.evaluation.calibration import fit_reference, mean_departure
 from workers.evaluation.conformal import identified_items
 from workers.evaluation.residual_ratio import BOOTSTRAP_SUBJECTS, Scored
 from workers.evaluation.variance_components import Floats
-from workers.gate.columns import Case, Read, as_told, check, log_probability, people, scored
+from workers.gate.columns import Case, as_told, check, log_probability, people, scored
 from workers.gate.margins import Bounds
+from workers.item_scores import Read
 
 TWO_SCORES = 2
 LEAST_MARGIN = 1e-6  # a margin of 0 or of 0.5 has no test: the nearest that has

@@ -10,8 +10,9 @@ from records.policy import Margin
 from records.report import Check, GroupName, ItemNumbers, ItemRow
 from workers.evaluation.calibration import fit_reference, mean_departure
 from workers.evaluation.intervals import wilson
-from workers.gate.columns import Case, Read, column, margin_check, rows_of
+from workers.gate.columns import Case, margin_check, rows_of
 from workers.gate.margins import Bounds
+from workers.item_scores import Read, column
 
 LEAST_TOKENS = 8
 LEAST_SUBJECTS = 2

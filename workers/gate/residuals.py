@@ -18,17 +18,9 @@ from workers.evaluation.calibration import fit_reference
 from workers.evaluation.quantiles import t_quantile
 from workers.evaluation.residual_ratio import Scored, departure, residual_ratio
 from workers.evaluation.variance_components import Floats
-from workers.gate.columns import (
-    Case,
-    Read,
-    accuracy,
-    check,
-    margin_check,
-    probability,
-    scored,
-    strength,
-)
+from workers.gate.columns import Case, accuracy, check, margin_check, probability, scored, strength
 from workers.gate.margins import Bounds
+from workers.item_scores import Read
 
 WHOLE = 0.8
 

@@ -16,8 +16,9 @@ from records.report import Check, Group, GroupName
 from workers.evaluation.answers import answers_not_inferior
 from workers.evaluation.equivalence import clustered_error
 from workers.evaluation.quantiles import t_quantile
-from workers.gate.columns import Case, Read, accuracy, column, margin_check
+from workers.gate.columns import Case, accuracy, margin_check
 from workers.gate.margins import Bounds
+from workers.item_scores import Read, column
 
 _CLOSE = frozenset({GroupName.RETAIN_PARAPHRASES, GroupName.NEIGHBOURS})
 

@@ -25,7 +25,8 @@ from records.report import Check, GroupName, ItemNumbers, ItemRow, Side
 from workers.evaluation.calibration import fit_reference
 from workers.evaluation.intervals import binomial_tail, exact_tail
 from workers.evaluation.quantiles import t_quantile
-from workers.gate.columns import CONTROL_OF, Case, When, check, column, probability
+from workers.gate.columns import Case, check, probability
+from workers.item_scores import CONTROL_OF, When, column
 
 Hit = Callable[[ItemNumbers], bool]
 Chance = Callable[[ItemNumbers], float]

@@ -1,4 +1,6 @@
-"""API keys. Every path under /v1 asks for one, the paths that do not exist too; a route then names its scope."""
+"""API keys. Every path asks for one, the paths that do not exist too, unless it is in `OPEN`; a route then names its
+scope.
+"""
 
 from collections.abc import Callable
 
@@ -13,6 +15,7 @@ from records.parts import Parts
 from records.tenants import Caller, Unauthorized
 from service import problems
 
+OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 BEARER = HTTPBearer(auto_error=False, description="An API key, as `lethe key create` prints it.")
 
 
@@ -24,7 +27,7 @@ class Authentication:
         self.parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/v1"):
+        if scope["type"] == "http" and scope["path"] not in OPEN:
             try:
                 scope["state"]["caller"] = await to_thread.run_sync(self._caller, _bearer(scope))
             except Unauthorized as error:

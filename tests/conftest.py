@@ -38,9 +38,13 @@ def import_root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path, import_root: Path) -> Settings:
+    return settings_in(tmp_path, import_root)
+
+
+def settings_in(folder: Path, import_root: Path) -> Settings:
     """Everything in the test's own folder; small limits, so that a test reaches them."""
     return Settings(
-        place=Place(mode="embedded", data_dir=tmp_path / "lethe"),
+        place=Place(mode="embedded", data_dir=folder / "lethe"),
         database=DatabaseSettings(database_url=""),
         queue=QueueSettings(broker_url="memory://"),
         http=HttpSettings(

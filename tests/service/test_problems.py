@@ -27,7 +27,7 @@ def test_every_path_of_the_api_asks_for_a_key(path, given, client):
 
 def test_the_router_answers_with_problems_too(client, ours):
     problem(client.get("/v1/none", headers=ours.headers), 404, code="not_found")
-    problem(client.get("/none"), 404, code="not_found")
+    problem(client.get("/none"), 401, code="unauthorized")
     refused = client.patch("/v1/models", headers=ours.headers)
     problem(refused, 405, code="method_not_allowed")
     assert refused.headers["allow"] == "GET, POST"

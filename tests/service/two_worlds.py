@@ -1,0 +1,128 @@
+"""Two tenants who own one of everything, and the values under which every parameter of the API names one of it.
+
+A route whose parameter, or whose body's field, is in none of these tables fails `test_isolation.py`: say here what the
+new parameter names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from records.parts import Parts
+from tests.conftest import Tenant, make_tenant
+from tests.service import worker
+from tests.service.conftest import put_lines, submit, write_checkpoint
+
+ID_PARAMETERS = {
+    ("path", "namespace"): "namespace",
+    ("path", "name"): "name",
+    ("path", "number"): "number",
+    ("path", "role"): "role",
+    ("path", "path"): "file",
+    ("path", "request_id"): "request",
+    ("path", "job_id"): "job",
+    ("path", "position"): "position",
+    ("query", "model"): "model",
+}
+"""Parameters that name something of a tenant's: another tenant's is not there."""
+
+CURSORS = {("query", "after"), ("header", "last-event-id")}
+"""Where a list goes on: another tenant's is a place and nothing else."""
+
+COUNTED = {"listAuditEntries", "listErasureRequestEvents"}
+"""Lists whose cursor is a number."""
+
+PLAIN = {
+    *(("query", name) for name in ("limit", "state", "attempt", "size")),
+    *(("header", name) for name in ("idempotency-key", "if-match")),
+}
+"""Optional, and naming nothing of a tenant's."""
+
+NEEDED = {("query", "from"): "1"}
+"""Required, and naming nothing of a tenant's."""
+
+ID_FIELDS = {"model": "model", "reference": "base"}
+"""Fields of bodies that name something of a tenant's."""
+
+PLAIN_FIELDS = {
+    *("source", "defaults", "forget", "subject", "regulation", "submitted_at", "method", "parameters", "policy"),
+    *("evidence", "external_id", "reason", "name"),
+}
+
+PUBLIC = {"isAlive", "isReady", "getMetrics"}
+"""Operations that need no key, and tell of no tenant."""
+
+EVERYBODYS = {"listMethods", "listPolicies", "getTreeHead", "getConsistencyProof", "getPublicKeys"}
+"""Operations whose answer is the same for every tenant."""
+
+
+@dataclass(frozen=True)
+class World:
+    """A tenant, and what each kind of parameter must say to name the tenant's own."""
+
+    tenant: Tenant
+    values: Mapping[str, str]
+    import_root: Path
+
+    def body(self, operation_id: str) -> Any:
+        """A body that is right for this tenant; None for operations that take none. KeyError: add the operation."""
+        made: dict[str, Any] = {
+            "createModel": {"name": "acme/new", "source": {"path": str(self.import_root / "tiny")}},
+            "changeModel": {"defaults": {}},
+            "putDataset": b'{"text": "a row"}\n',
+            "createErasureRequest": {"model": self.values["model"], "forget": [{"text": "forget this"}]},
+            "cancelErasureRequest": {"reason": "a reason"},
+            "approveErasureRequest": {"reason": "a reason"},
+            "rejectErasureRequest": {"reason": "a reason"},
+        }
+        return made[operation_id]
+
+
+NOBODYS = {
+    "namespace": "acme",
+    "name": "nothing",
+    "model": "acme/nothing",
+    "base": "acme/nothing",
+    "number": "77",
+    "role": "utility",
+    "file": "nothing.json",
+    "request": "req_0123456789abcd0123456789abcdef0123",
+    "job": "job_0123456789abcd0123456789abcdef0123",
+    "position": "123456",
+    "cursor": "mod_0123456789abcd0123456789abcdef0123",
+}
+"""Well-formed values that name nothing."""
+
+
+def make_world(client: TestClient, parts: Parts, import_root: Path, name: str) -> World:
+    """A tenant with two models; one with all its datasets, a version that forgot somebody, and a request that waits."""
+    tenant, model, base = make_tenant(parts, name), f"{name}-space/{name}-model", f"{name}-space/{name}-base"
+    source = {"path": str(write_checkpoint(import_root / "tiny"))}
+    for one in (base, model):
+        created = client.post("/v1/models", json={"name": one, "source": source}, headers=tenant.headers)
+        assert created.status_code == 201, created.text
+    for role in ("training", "retain", "control", "utility"):
+        put_lines(client, tenant, model, role, [{"text": f"a row of {name}"}])
+    request = submit(client, tenant, model, external_id=f"{name}-case").json()["id"]
+    number = worker.publish(parts, request, name.encode())
+    submit(client, tenant, model)
+    entries = client.get("/v1/audit/entries", headers=tenant.headers).json()["data"]
+    shown = client.get(f"/v1/erasure-requests/{request}", headers=tenant.headers).json()
+    namespace, _, short = model.partition("/")
+    values = {
+        "namespace": namespace,
+        "name": short,
+        "model": model,
+        "base": base,
+        "number": str(number),
+        "role": "training",
+        "file": "model.safetensors",
+        "request": request,
+        "job": shown["job"]["id"],
+        "position": str(entries[-1]["position"]),
+        "cursor": created.json()["id"],
+    }
+    return World(tenant, values, import_root)

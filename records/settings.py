@@ -4,6 +4,7 @@ Embedded mode needs none of them. Production mode refuses to start on a value th
 which in one line.
 """
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -40,7 +41,30 @@ class QueueSettings(_Settings):
     """`broker_url` memory:// keeps the queue inside the process (embedded mode)."""
 
     broker_url: SecretStr = SecretStr("memory://")
-    queue_name: str = "lethe.unlearn"
+    queue_name: str = Field(
+        "lethe.unlearn", description="of the hints; what a job needs is appended: lethe.unlearn.cpu"
+    )
+    cpu_weights_bytes: int = Field(2 * 2**30, ge=0, description="larger weights need a GPU")
+    gpu_weights_bytes: int = Field(16 * 2**30, ge=1, description="of one GPU; larger weights need 2, 4 or 8")
+    most_gpus: int = Field(1, ge=0, le=8, description="of the largest worker there is; 0 = there are no GPUs")
+
+
+class StoreSettings(_Settings):
+    """Where weights and sealed files lie. `store_url` empty means the folder `store` in the data folder."""
+
+    store_url: str = Field("", description="s3://bucket or s3://bucket/prefix")
+    store_endpoint: str = Field("", description="http(s)://host:port of an S3-compatible store; empty = AWS")
+    store_public_endpoint: str = Field("", description="the same store as clients reach it; empty = store_endpoint")
+    store_region: str = ""
+    store_access_key: SecretStr = Field(SecretStr(""), description="empty = boto3's own chain: AWS_*, a role")
+    store_secret_key: SecretStr = SecretStr("")
+    store_path_style: bool = Field(False, description="the bucket in the path, not in the host name")
+    store_timeout_seconds: float = Field(60.0, gt=0, description="without a byte, before a call is tried again")
+    store_tries: int = Field(5, ge=1, description="of one call")
+    store_cache_dir: str = Field("", description="on a disk of the host; empty = the folder `cache` in the data folder")
+    store_cache_bytes: int = Field(100 * 2**30, ge=0, description="of verified weights kept on this host")
+    store_presign: bool = Field(False, description="send downloads to the store itself, by links that expire")
+    store_presign_seconds: int = Field(300, ge=1, le=3600)
 
 
 class HttpSettings(_Settings):
@@ -65,6 +89,9 @@ class WorkerSettings(_Settings):
     grace_seconds: float = Field(20.0, gt=0, description="from asking a runner to stop to killing it")
     checkpoint_seconds: float = Field(300.0, ge=0, description="between two states that a killed job goes on from")
     job_timeout_seconds: float = Field(24 * 3600.0, gt=0)
+    retry_seconds: float = Field(15.0, ge=0, description="before a job is tried again that met a store that was away")
+    affinity_seconds: float = Field(60.0, ge=0, description="how long a worker may stay with a model for its own sake")
+    worker_serves: tuple[str, ...] = Field((), description="cpu, 1gpu, 2gpu, 4gpu, 8gpu; empty = all")
     max_executions: int = Field(3, ge=1, description="times a job may be started before it counts as poison")
     worker_threads: int = Field(0, ge=0, description="CPU threads for the runner; 0 = all cores")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
@@ -81,3 +108,34 @@ def check_production(place: Place, database: DatabaseSettings, queue: QueueSetti
         raise Invalid("LETHE_DATABASE_URL must be a postgresql+psycopg:// URL in production mode.")
     if queue.broker_url.get_secret_value().startswith("memory"):
         raise Invalid("LETHE_BROKER_URL must be a redis:// URL in production mode: memory:// is lost with the process.")
+
+
+DEFAULT_SECRETS = frozenset({"minioadmin", "rustfsadmin", "admin", "password", "secret", "changeme"})
+
+
+def check_store(place: Place, store: StoreSettings) -> None:
+    """Refuse an object store that cannot be meant so; in production also what anybody could guess or read along.
+
+    Raises Invalid naming the variable and the remedy, never a value: somebody may have put a secret into the wrong one.
+    """
+    if store.store_url and not re.fullmatch(
+        r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.\.?/)[\w.-]+)*/?", store.store_url
+    ):
+        raise Invalid("LETHE_STORE_URL must be s3://BUCKET or s3://BUCKET/PREFIX, or empty for the data folder.")
+    for name in ("store_endpoint", "store_public_endpoint"):
+        if not re.fullmatch(r"(https?://[^/@\s?#]+/?)?", getattr(store, name)):
+            raise Invalid(
+                f"LETHE_{name.upper()} must be http://HOST:PORT or https://HOST, without path or credentials."
+            )
+    secret = store.store_secret_key.get_secret_value()
+    if bool(store.store_access_key.get_secret_value()) != bool(secret):
+        raise Invalid("Set LETHE_STORE_ACCESS_KEY and LETHE_STORE_SECRET_KEY both, or neither for boto3's own chain.")
+    if place.mode != "production" or not store.store_url:
+        return
+    if secret in DEFAULT_SECRETS:
+        raise Invalid("LETHE_STORE_SECRET_KEY is a default that everybody knows; make a key of your own.")
+    if store.store_presign and (store.store_public_endpoint or store.store_endpoint).startswith("http:"):
+        raise Invalid(
+            "LETHE_STORE_PRESIGN would send weights over http://: set LETHE_STORE_PUBLIC_ENDPOINT to the store's "
+            "https:// address, or leave LETHE_STORE_PRESIGN false."
+        )

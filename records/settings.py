@@ -119,7 +119,7 @@ def check_store(place: Place, store: StoreSettings) -> None:
     Raises Invalid naming the variable and the remedy, never a value: somebody may have put a secret into the wrong one.
     """
     if store.store_url and not re.fullmatch(
-        r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.\.?/)[\w.-]+)*/?", store.store_url
+        r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.\.?(?:/|$))[\w.-]+)*/?", store.store_url
     ):
         raise Invalid("LETHE_STORE_URL must be s3://BUCKET or s3://BUCKET/PREFIX, or empty for the data folder.")
     for name in ("store_endpoint", "store_public_endpoint"):

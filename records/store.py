@@ -9,89 +9,51 @@ Layout under the root:  blobs/sha256/ab/<64 hex>   tmp/<random>   lock
 """
 
 import contextlib
-import errno
 import fcntl
-import hashlib
 import io
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
-from records.errors import LetheError
+from records.blobs import (
+    CANNOT_LINK,
+    FILE_MODE,
+    FOLDER_MODE,
+    Blob,
+    BlobMissing,
+    BlobWriter,
+    CorruptBlob,
+    HashingWriter,
+    Store,
+    StoreAway,
+    StoreFull,
+    StoreRefused,
+    Usage,
+    VerifyingReader,
+    check_size,
+    full_disk_in_words,
+    missing,
+    whole_folder,
+)
 from records.manifest import CHUNK_BYTES, Manifest, digest_hex
 
-FILE_MODE = 0o644  # safetensors writes 0600, which a web server under another user could not read
-FOLDER_MODE = 0o700
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
-
-
-class BlobMissing(LetheError):
-    code = "blob_missing"
-    status = 500
-
-
-class CorruptBlob(LetheError):
-    code = "blob_corrupt"
-    status = 500
-
-
-class StoreFull(LetheError):
-    code = "store_full"
-    status = 507
-
-
-@dataclass(frozen=True, slots=True)
-class Blob:
-    digest: str
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    blobs: int
-    size_bytes: int
-    temporary_bytes: int
-    free_bytes: int
-
-
-class BlobWriter(Protocol):
-    """Takes a stream. `blob` may be read once the `with` block of `Store.writer` has ended without an
-    error.
-    """
-
-    def write(self, data: bytes, /) -> int: ...
-    @property
-    def blob(self) -> Blob: ...
-
-
-class Store(Protocol):
-    """Content-addressed blobs. Every digest is `sha256:<64 hex>`; DigestInvalid otherwise.
-
-    When a `put` or a `writer` block returns, the bytes are durable and visible. Putting what is there
-    already is a success. BlobMissing where a blob must exist, CorruptBlob where its bytes do not match,
-    StoreFull for a full disk.
-    """
-
-    def put_bytes(self, data: bytes) -> Blob: ...
-    def put_file(self, path: Path) -> Blob: ...
-    def writer(self) -> AbstractContextManager[BlobWriter]: ...
-    def open(self, digest: str) -> BinaryIO: ...
-    def read_bytes(self, digest: str) -> bytes: ...
-    def verify(self, digest: str) -> Blob: ...
-    def path(self, digest: str) -> Path: ...
-    def materialise(self, manifest: Manifest, folder: Path) -> None: ...
-    def exists(self, digest: str) -> bool: ...
-    def delete(self, digest: str, *, older_than_seconds: float = 0.0) -> bool: ...
-    def iter_digests(self, *, older_than_seconds: float = 0.0) -> Iterator[str]: ...
-    def usage(self) -> Usage: ...
-    def sweep_temporary(self, older_than_seconds: float) -> int: ...
+__all__ = [
+    "Blob",
+    "BlobMissing",
+    "BlobWriter",
+    "CorruptBlob",
+    "FolderStore",
+    "Store",
+    "StoreAway",
+    "StoreFull",
+    "StoreRefused",
+    "Usage",
+]
 
 
 class FolderStore:
@@ -121,14 +83,14 @@ class FolderStore:
         return sink.blob
 
     @contextmanager
-    def writer(self) -> Iterator["_FolderWriter"]:
+    def writer(self) -> Iterator[HashingWriter]:
         """Stream a blob in, hashed as it is written. An error in the block leaves nothing behind."""
-        with _full_disk_in_words():
+        with full_disk_in_words():
             descriptor, name = tempfile.mkstemp(dir=self._temporary)
             temporary = Path(name)
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    sink = _FolderWriter(file)
+                    sink = HashingWriter(file)
                     yield sink
                     file.flush()
                     os.fchmod(file.fileno(), FILE_MODE)
@@ -181,9 +143,10 @@ class FolderStore:
         """
         path = self.path(digest)
         try:
-            return io.BufferedReader(_VerifyingFile(path, digest), CHUNK_BYTES)
+            file = io.FileIO(path)
         except FileNotFoundError:
-            raise _missing(digest) from None
+            raise missing(digest) from None
+        return io.BufferedReader(VerifyingReader(file, os.fstat(file.fileno()).st_size, digest), CHUNK_BYTES)
 
     def read_bytes(self, digest: str) -> bytes:
         """The whole blob, verified. For small ones: manifests, reports."""
@@ -209,7 +172,7 @@ class FolderStore:
         """The local file, not verified and only to be read. BlobMissing if there is none."""
         path = self._place(digest)
         if not path.is_file():
-            raise _missing(digest)
+            raise missing(digest)
         return path
 
     def _place(self, digest: str) -> Path:
@@ -219,6 +182,18 @@ class FolderStore:
     def exists(self, digest: str) -> bool:
         return self._place(digest).is_file()
 
+    def fingerprint(self, digest: str) -> str:
+        """The file as it lies on the disk now: inode, size and time of change."""
+        found = self.path(digest).stat()
+        return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+
+    def read_range(self, digest: str, begin: int, end: int, fingerprint: str) -> Iterator[bytes]:  # noqa: ARG002
+        """Bytes [begin, end), not verified: do that before."""
+        return _pieces(self.path(digest), begin, end)
+
+    def signed_url(self, digest: str, name: str, media_type: str) -> None:
+        """A folder hands out nothing by itself."""
+
     def materialise(self, manifest: Manifest, folder: Path) -> None:
         """Lay a version's files out under `folder`, all or nothing, each verified; hard links where that is
         possible.
@@ -226,17 +201,9 @@ class FolderStore:
         The folder must be absent or empty, else FileExistsError. Its files share their bytes with the
         store: read them, never write into them.
         """
-        if folder.exists() and any(folder.iterdir()):
-            raise FileExistsError("The folder for the version's files is not empty; give a new or an empty one.")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        try:
-            with _full_disk_in_words():
-                for entry in manifest.entries:
-                    self._lay_out(entry.digest, entry.size_bytes, building / entry.path)
-            building.rename(folder)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+        with whole_folder(folder) as building:
+            for entry in manifest.entries:
+                self._lay_out(entry.digest, entry.size_bytes, building / entry.path)
 
     def _lay_out(self, digest: str, size_bytes: int, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -248,8 +215,7 @@ class FolderStore:
             found_bytes = self._copy_out(digest, target)
         else:
             found_bytes = self.verify(digest).size_bytes
-        if found_bytes != size_bytes:
-            raise CorruptBlob(f"Blob {digest} has {found_bytes} bytes and its manifest says {size_bytes}.")
+        check_size(digest, found_bytes, size_bytes)
 
     def _copy_out(self, digest: str, target: Path) -> int:
         with self.open(digest) as source, target.open("xb") as sink:
@@ -293,64 +259,15 @@ class FolderStore:
                 removed += 1
         return removed
 
-
-class _FolderWriter:
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.hasher = hashlib.sha256()
-        self.size_bytes = 0
-        self.finished: Blob | None = None
-
-    def write(self, data: bytes, /) -> int:
-        self.hasher.update(data)
-        self.size_bytes += len(data)
-        return self.file.write(data)
-
-    @property
-    def blob(self) -> Blob:
-        if self.finished is None:
-            raise RuntimeError("A blob has its digest only after the 'with store.writer()' block has ended.")
-        return self.finished
+    def check(self) -> None:
+        """Begins a write and gives up before its end."""
+        with contextlib.suppress(_GiveUp), self.writer() as sink:
+            sink.write(b"ready?")
+            raise _GiveUp
 
 
-class _VerifyingFile(io.RawIOBase):
-    """A file that refuses to deliver its last bytes unless all of them have the digest."""
-
-    def __init__(self, path: Path, digest: str) -> None:
-        self._file = io.FileIO(path)
-        self._digest = digest
-        self._hasher = hashlib.sha256()
-        self._left_bytes = os.fstat(self._file.fileno()).st_size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's buffer has no slices
-        count = self._file.readinto(buffer) or 0
-        self._hasher.update(memoryview(buffer)[:count])
-        self._left_bytes -= count
-        at_end = count == 0 or self._left_bytes <= 0
-        if at_end and "sha256:" + self._hasher.hexdigest() != self._digest:
-            raise CorruptBlob(f"Blob {self._digest} does not match its digest; restore it from a copy.")
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-@contextmanager
-def _full_disk_in_words() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise StoreFull("The store's disk is full, so nothing was stored; free some space and try again.") from None
-
-
-def _missing(digest: str) -> BlobMissing:
-    return BlobMissing(f"The store holds no blob {digest}; restore it from a copy or import it again.")
+class _GiveUp(Exception):
+    pass
 
 
 def _is_older(path: Path, seconds: float) -> bool:
@@ -374,3 +291,11 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _pieces(path: Path, begin: int, end: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(begin)
+        while begin < end and (chunk := file.read(min(CHUNK_BYTES, end - begin))):
+            begin += len(chunk)
+            yield chunk

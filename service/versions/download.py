@@ -1,21 +1,24 @@
 """Handing out one immutable file: conditional, in ranges, and never with a silently changed byte.
 
+A store that can sign links (an object store with LETHE_STORE_PRESIGN) hands the bytes out itself: the answer is a 307
+to it, whole or in ranges, and the reader compares the manifest's digest. HEAD and If-None-Match are answered here.
+
 What protects the reader, beside the digest in every answer:
 - A file of up to 16 MiB is read and verified before its first byte goes out, whole or in ranges. A changed one is a
   500.
 - A larger file asked for as a whole is verified while it streams: its last bytes stay back until all of them have the
   right digest. If they have not, the connection breaks off short of Content-Length.
-- A range of a larger file is sent once this process has verified the whole file as it lies on the disk now (same inode,
-  size and time of change); the first range of a file therefore waits for a reading of it, about a second a gigabyte.
+- A range of a larger file is sent once this process has verified the whole file as it lies in the store now (the same
+  fingerprint); the first range of a file therefore waits for a reading of it, about a second a gigabyte on a disk.
 """
 
 import base64
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Protocol
 
 from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 from starlette.datastructures import Headers
 
 from records.manifest import CHUNK_BYTES, Entry, digest_hex
@@ -25,18 +28,17 @@ from service.problems import RangeNotSatisfiable
 from service.versions.ranges import parse_range
 
 VERIFY_FIRST_BYTES = 16 * 2**20
-Fingerprint = tuple[int, int, int]
 
 
 class Verified(Protocol):
     """Remembers which files were whole when last read, by digest. A dict does."""
 
-    def get(self, key: str, /) -> Fingerprint | None: ...
-    def __setitem__(self, key: str, value: Fingerprint, /) -> None: ...
+    def get(self, key: str, /) -> str | None: ...
+    def __setitem__(self, key: str, value: str, /) -> None: ...
 
 
 def answer(request: Request, store: Store, entry: Entry, verified: Verified) -> Response:
-    """200, 206, 304 or 416 for GET; the same without the body for HEAD. Raises CorruptBlob before the first byte."""
+    """200, 206, 304, 307 or 416 for GET; HEAD without the body, never 307. CorruptBlob comes before the first byte."""
     headers = _headers(entry)
     if _unchanged(request.headers, headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -51,8 +53,11 @@ def answer(request: Request, store: Store, entry: Entry, verified: Verified) -> 
         headers["Content-Range"] = f"bytes {begin}-{end - 1}/{entry.size_bytes}"
     status = 206 if wanted else 200
     if request.method == "HEAD":
-        store.path(entry.digest)  # BlobMissing rather than a promise that GET cannot keep
+        store.fingerprint(entry.digest)  # BlobMissing rather than a promise that GET cannot keep
         return Response(status_code=status, headers=headers, media_type=_media_type(entry.path))
+    elsewhere = store.signed_url(entry.digest, PurePosixPath(entry.path).name, _media_type(entry.path))
+    if elsewhere is not None:
+        return RedirectResponse(elsewhere, 307, {"Cache-Control": "no-store"})  # it expires, unlike the file
     body = _body(store, entry, wanted, verified)
     return StreamingResponse(body, status, headers, _media_type(entry.path))
 
@@ -95,8 +100,7 @@ def _body(store: Store, entry: Entry, wanted: tuple[int, int] | None, verified: 
         return iter([whole[begin:end]])
     if wanted is None:
         return _stream_whole(store, entry.digest)
-    _verify_once(store, entry.digest, verified)
-    return _stream_part(store.path(entry.digest), *wanted)
+    return store.read_range(entry.digest, *wanted, _verified(store, entry.digest, verified))
 
 
 def _stream_whole(store: Store, digest: str) -> Iterator[bytes]:
@@ -105,17 +109,10 @@ def _stream_whole(store: Store, digest: str) -> Iterator[bytes]:
             yield chunk
 
 
-def _stream_part(path: Path, begin: int, end: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(begin)
-        while begin < end and (chunk := file.read(min(CHUNK_BYTES, end - begin))):
-            begin += len(chunk)
-            yield chunk
-
-
-def _verify_once(store: Store, digest: str, verified: Verified) -> None:
-    found = store.path(digest).stat()
-    fingerprint = (found.st_ino, found.st_size, found.st_mtime_ns)
+def _verified(store: Store, digest: str, verified: Verified) -> str:
+    """The fingerprint under which the whole file was read and right."""
+    fingerprint = store.fingerprint(digest)
     if verified.get(digest) != fingerprint:
         store.verify(digest)
         verified[digest] = fingerprint
+    return fingerprint

@@ -19,6 +19,7 @@ _FILE: dict[int, dict[str, Any]] = {
     200: {"description": "The file.", "content": {"application/octet-stream": {}}},
     206: {"description": "The range asked for.", "content": {"application/octet-stream": {}}},
     304: {"description": "You have this file."},
+    307: {"description": "The file is at Location for a few minutes; ask there, without your key."},
 }
 
 
@@ -57,7 +58,8 @@ def file(
 ) -> Response:
     """One file. Strong ETag, Range, If-Range, If-None-Match, HEAD; Repr-Digest is the SHA-256 of the whole file.
 
-    A file whose bytes changed on the server's disk is never handed out to its end.
+    A file whose bytes changed on the server's disk is never handed out to its end. Where the operator has set it up so,
+    the answer is a 307 to the object store: compare what comes from there with the manifest's digest.
     """
     with parts.database.reading() as session:
         entry = actions.file(session, parts.store, caller, model, number, path)

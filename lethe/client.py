@@ -183,7 +183,7 @@ class Client:
         return list(self._every(f"{_request(request_id)}/events"))
 
     def report(self, request_id: str) -> Json:
-        """The numbers measured for the request's newest attempt."""
+        """The numbers measured for the attempt that was published, is in review, or else is the newest."""
         return self._read(f"{_request(request_id)}/report")
 
     def report_page(self, request_id: str) -> str:

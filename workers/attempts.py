@@ -1,13 +1,14 @@
 """What to try next, given what was tried: the declared order of stronger attempts, and room when memory ran out.
 
-An attempt that failed before the gate keeps its failure's code at the front of its reason, so that a job resumed after
-a crash goes on where it was.
+The rows of a job's attempts say it all, so that a job resumed after a crash goes on where it was: a report holds what
+the gate asked, and an attempt that failed before the gate keeps its failure's code at the front of its reason.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Literal
 
 from records import params
+from records.attempts import for_review
 from records.params import Attempt, TrainingParameters, escalate
 from records.policy import Policy
 from records.report import Report, Verdict, VerdictKind, failure_of
@@ -21,12 +22,14 @@ __all__ = [
     "Miss",
     "all_spent",
     "failed_reason",
+    "for_a_person",
     "judged_reason",
     "miss_of",
-    "miss_of_rejected",
     "misses_of",
     "next_attempt",
+    "only_a_person_can",
     "sentences",
+    "to_make",
 ]
 
 WORTH_ANOTHER = frozenset({"diverged", "out_of_memory"})
@@ -49,12 +52,28 @@ def miss_of(failure: Failure) -> Miss:
     return "memory" if failure.code == "out_of_memory" else "utility"
 
 
-def miss_of_rejected(verdict: Verdict, report: Report) -> Miss:
-    """What the gate found wanting. Training that had to go back took steps that were too large, whatever is left."""
-    return _turned(verdict.failure, report)
+def to_make(attempts: Sequence[AttemptRow], held: Container[int]) -> int | None:
+    """The number of the attempt to make now: the next, or, once they are spent, the one that a person is to see, if its
+    candidate is not among those `held`. None where the attempts are spent and nothing is missing.
+    """
+    if len(attempts) < MOST_ATTEMPTS and not (attempts and _ended_it(attempts[-1])):
+        return len(attempts) + 1
+    best = for_review(attempts)
+    return None if best is None or best.number in held else best.number
+
+
+def _ended_it(attempt: AttemptRow) -> bool:
+    return attempt.verdict is None and attempt.reason.partition(": ")[0] not in WORTH_ANOTHER
+
+
+def only_a_person_can(verdict: Verdict) -> bool:
+    """Whether all that stands against the candidate is of a kind that no attempt changes, such as a small control."""
+    asked = [check.side for check in verdict.checks if check.outcome == "review"]
+    return verdict.kind is VerdictKind.NEEDS_REVIEW and set(asked) == {"power"}
 
 
 def _turned(found: Miss, report: Report) -> Miss:
+    """Training that had to go back took steps that were too large, whatever is left."""
     if report.training.get("anew"):
         return "consolidation"
     return "utility" if report.training.get("rollbacks") else found
@@ -73,22 +92,27 @@ def sentences(parts: Iterable[str]) -> str:
     return " ".join(f"{part}." for part in parts)
 
 
-def all_spent(verdict: Verdict) -> str:
-    return f"None of {MOST_ATTEMPTS} attempts passed the gate. The last: " + "; ".join(verdict.reasons) + "."
+def all_spent(attempts: Sequence[AttemptRow]) -> str:
+    return f"None of {len(attempts)} attempts passed the gate. The last: {attempts[-1].reason}"
+
+
+def for_a_person(verdict: Verdict, number: int, attempts: int) -> str:
+    """What is asked of a person; `number` is the attempt's."""
+    why = f"attempt {number} of {attempts} fails the fewest criteria"
+    return sentences(verdict.reasons if attempts == 1 else (why, *verdict.reasons))
 
 
 def misses_of(attempts: Iterable[AttemptRow], policy: Policy) -> list[Miss]:
-    """The misses of attempts recorded before a crash."""
+    """What each attempt missed, by its row."""
     return [_miss_of_row(attempt, policy) for attempt in attempts]
 
 
 def _miss_of_row(attempt: AttemptRow, policy: Policy) -> Miss:
     """As the gate found it then: a report says what was asked of it. One of before that time is asked again."""
-    if attempt.verdict == VerdictKind.REJECTED and attempt.report is not None:
+    if attempt.verdict is not None and attempt.report is not None:
         report = Report.model_validate(attempt.report)
-        if report.checks:
-            return _turned(failure_of(report.checks), report)
-        return miss_of_rejected(decide(report, policy, min(MOST_ATTEMPTS, attempt.number or 1)), report)
+        checks = report.checks or decide(report, policy, min(MOST_ATTEMPTS, attempt.number or 1)).checks
+        return _turned(failure_of(checks), report)
     code, _, sentence = attempt.reason.partition(": ")
     return miss_of(Failure(code, sentence))
 

@@ -5,10 +5,11 @@
     unlearn    from the same base every time, with the next parameters in the declared order; now and then everybody
                anew from the first version
     evaluate   the candidate as it was saved, asked the same questions; attacked, unless it is rejected already
-    gate       accepted: publish. needs_review: keep the candidate for a person. rejected: the next attempt
+    gate       accepted: publish. needs_review, rejected: the next attempt, where one can mend what was found
+    in the end the candidate that fails the fewest criteria is kept for a person, if the gate asked for one
 
 No database session is open while anything is computed. The job's rows are written in a few short transactions, each of
-which checks that the lease is still ours; an attempt is recorded in the transaction that acts on its verdict.
+which checks that the lease is still ours. The rows of the attempts say how to go on after a crash.
 """
 
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from records import jobs, orders, versions
+from records.attempts import for_review
 from records.jobs import Claim
 from records.manifest import Manifest
 from records.orders import Order
@@ -27,28 +29,29 @@ from records.report import Report, Verdict, VerdictKind
 from records.rows import AttemptRow
 from records.states import Outcome, Stage
 from records.store import BlobMissing
+from records.versions import Files
 from workers.attacks.in_job import Battery
 from workers.attempts import (
     MOST_ATTEMPTS,
     WORTH_ANOTHER,
-    Miss,
     all_spent,
     failed_reason,
+    for_a_person,
     judged_reason,
-    miss_of,
-    miss_of_rejected,
     misses_of,
     next_attempt,
+    only_a_person_can,
     sentences,
+    to_make,
 )
 from workers.failures import NOT_THE_ATTEMPTS_FAULT, explain
-from workers.gate import decide
+from workers.gate import decide, nothing_to_forget
 from workers.load import lay_out, load_llm, release_memory, use_threads
 from workers.loop import Checkpoint, Progress, TeacherSource, UnlearnSummary, context_of, unlearn
 from workers.plan import Plan, make_plan
 from workers.progress import share_of_job
 from workers.publish import Candidate, save_candidate, store_candidate
-from workers.report import Measurement, build_report, measure, measure_reference, measure_staying
+from workers.report import Measurement, bare_report, build_report, measure, measure_reference, measure_staying
 from workers.scratch import checkpoint_folder, scratch_folder, scratch_root
 
 
@@ -64,9 +67,9 @@ def run(held: Claim, parts: Parts, voice: Voice) -> None:
     with scratch_folder(scratch_root(parts.settings), f"{held.job_id}.{held.fence}") as folder:
         job = _Job(held, parts, voice, folder)
         ready = job.load()
-        known = decide(ready.report_of_base(), ready.plan.policy)
-        if known.kind is VerdictKind.NOT_MEMORISED:
-            job.finish_not_memorised(ready, known)
+        nothing = nothing_to_forget(bare_report(ready.before, ready.reference), ready.plan.policy)
+        if nothing is not None:
+            job.finish_not_memorised(ready, nothing)
         else:
             job.attempt_until_done(ready)
 
@@ -112,7 +115,7 @@ class _Ready:
         return tuple(notes)
 
     def report_of_base(self) -> Report:
-        """The base version against itself: says whether there is anything to forget."""
+        """The base version against itself: what there was not to forget, with intervals."""
         return build_report(
             self.before,
             self.before,
@@ -168,18 +171,41 @@ class _Job:
             return self._read_order(more_tries - 1)
 
     def attempt_until_done(self, ready: _Ready) -> None:
-        """Attempt after attempt, behind those recorded before a crash, until one ends the job."""
-        misses = misses_of(ready.order.attempts, ready.plan.policy)
-        while True:
-            number, attempt = len(misses) + 1, next_attempt(ready.plan.parameters, misses)
+        """Attempt after attempt, behind those recorded before a crash, until one ends the job or they are spent."""
+        rows, waiting = list(ready.order.attempts), dict[int, Candidate]()
+        while (number := to_make(rows, waiting)) is not None:
+            tried = misses_of(rows[: number - 1], ready.plan.policy)
+            attempt = next_attempt(ready.plan.parameters, tried)
             try:
                 candidate = self._attempt(ready, number, attempt)
-                if self._conclude(ready, candidate, attempt):
+                row = self._judged_row(ready, candidate, attempt)
+                if self._ends(ready, candidate, row):
                     return
-                misses.append(miss_of_rejected(candidate.verdict, candidate.report))
+                waiting[number] = candidate
             except Exception as error:  # noqa: BLE001 - recorded with the attempt, and raised again unless mendable
-                misses.append(self._failed(ready, number, attempt, error))
+                others = [one for one in rows if one.number != number]
+                row = self._failed(ready, number, attempt, error, kept=for_review(others) is not None)
+            rows[number - 1 : number] = [row]
+            if number == len(rows):
+                self._keep_best(rows, waiting)
             release_memory()
+        self._end_spent(ready, rows, waiting)
+
+    def _keep_best(self, rows: list[AttemptRow], waiting: dict[int, Candidate]) -> None:
+        """Folders of candidates are as large as the version: only that of the one a person would see stays."""
+        best = for_review(rows)
+        for number in [one for one in waiting if best is None or one != best.number]:
+            shutil.rmtree(waiting.pop(number).folder, ignore_errors=True)
+
+    def _end_spent(self, ready: _Ready, rows: list[AttemptRow], waiting: dict[int, Candidate]) -> None:
+        """No attempt passed: a person sees the one that fails the fewest criteria, if the gate asked for a person."""
+        best = for_review(rows)
+        if best is None:
+            with self.parts.database.transaction() as session:
+                jobs.reject(session, self.held, all_spent(rows))
+            return
+        candidate = waiting[best.number]
+        self._show(ready, candidate, for_a_person(candidate.verdict, best.number, len(rows)))
 
     def finish_not_memorised(self, ready: _Ready, verdict: Verdict) -> None:
         """Nothing measurable to remove: no new version, and the numbers that say so."""
@@ -242,44 +268,55 @@ class _Job:
         }
         return Checkpoint(folder, belongs_to, settings.worker.checkpoint_seconds)
 
-    def _conclude(self, ready: _Ready, candidate: Candidate, attempt: Attempt) -> bool:
-        """Act on the verdict; whether the job has ended with it."""
-        verdict, held = candidate.verdict, self.held
-        words = judged_reason(attempt, verdict)
-        row = self._row(ready, candidate.attempt, attempt, words, verdict, candidate.report)
-        if verdict.kind is VerdictKind.REJECTED:
-            return self._reject(row, candidate)
-        self._say(Stage.PUBLISH, candidate.attempt, 0.0)
-        number, files = store_candidate(self.parts, ready.order, ready.base, candidate)
-        with self.parts.database.transaction() as session:
-            jobs.add_attempt(session, held, row)
-            if verdict.kind is VerdictKind.ACCEPTED:
-                versions.publish(session, held, number, files)
-            else:
-                versions.keep_candidate(session, held, number, files, sentences(verdict.reasons))
+    def _ends(self, ready: _Ready, candidate: Candidate, row: AttemptRow) -> bool:
+        """Record the verdict and act on it; whether the job has ended with it."""
+        verdict = candidate.verdict
+        if verdict.kind is VerdictKind.ACCEPTED:
+            self._publish(ready, candidate, row)
+        elif only_a_person_can(verdict):
+            self._show(ready, candidate, sentences(verdict.reasons), row)
+        else:
+            with self.parts.database.transaction() as session:
+                jobs.add_attempt(session, self.held, row)
+            return False
         return True
 
-    def _reject(self, row: AttemptRow, candidate: Candidate) -> bool:
-        last = candidate.attempt == MOST_ATTEMPTS
+    def _publish(self, ready: _Ready, candidate: Candidate, row: AttemptRow) -> None:
+        number, files = self._stored(ready, candidate)
         with self.parts.database.transaction() as session:
             jobs.add_attempt(session, self.held, row)
-            if last:
-                jobs.reject(session, self.held, all_spent(candidate.verdict))
-        shutil.rmtree(candidate.folder, ignore_errors=True)
-        return last
+            versions.publish(session, self.held, number, files)
 
-    def _failed(self, ready: _Ready, number: int, attempt: Attempt, error: Exception) -> Miss:
-        """Record an attempt that ended in an error; raise the error again unless another attempt can mend it."""
+    def _show(self, ready: _Ready, candidate: Candidate, words: str, row: AttemptRow | None = None) -> None:
+        """Keep the candidate for a person; `row` is its attempt's, where that is not recorded yet."""
+        number, files = self._stored(ready, candidate)
+        with self.parts.database.transaction() as session:
+            if row is not None:
+                jobs.add_attempt(session, self.held, row)
+            versions.keep_candidate(session, self.held, number, files, words)
+
+    def _stored(self, ready: _Ready, candidate: Candidate) -> tuple[int, Files]:
+        self._say(Stage.PUBLISH, candidate.attempt, 0.0)
+        return store_candidate(self.parts, ready.order, ready.base, candidate)
+
+    def _failed(self, ready: _Ready, number: int, attempt: Attempt, error: Exception, *, kept: bool) -> AttemptRow:
+        """Record an attempt that ended in an error. The error is raised again unless another attempt can mend it, or a
+        candidate of before can still be shown to a person (`kept`).
+        """
         failure = explain(error)
         if failure.code in NOT_THE_ATTEMPTS_FAULT:
             raise error
+        shutil.rmtree(self.folder / f"candidate-{number}", ignore_errors=True)
         row = self._row(ready, number, attempt, failed_reason(failure), None, None)
         with self.parts.database.transaction() as session:
             jobs.add_attempt(session, self.held, row)
-        if failure.code not in WORTH_ANOTHER or number == MOST_ATTEMPTS:
+        if not kept and (failure.code not in WORTH_ANOTHER or number == MOST_ATTEMPTS):
             raise error
-        shutil.rmtree(self.folder / f"candidate-{number}", ignore_errors=True)
-        return miss_of(failure)
+        return row
+
+    def _judged_row(self, ready: _Ready, candidate: Candidate, attempt: Attempt) -> AttemptRow:
+        words = judged_reason(attempt, candidate.verdict)
+        return self._row(ready, candidate.attempt, attempt, words, candidate.verdict, candidate.report)
 
     def _row(
         self, ready: _Ready, number: int, attempt: Attempt, reason: str, verdict: Verdict | None, report: Report | None

@@ -14,6 +14,7 @@ __all__ = [
     "MeasureSettings",
     "Measurement",
     "Probes",
+    "bare_report",
     "build_report",
     "measure",
     "measure_reference",
@@ -62,6 +63,17 @@ def build_report(
         earlier=tuple(_earlier(name, before.earlier[name], after.earlier[name]) for name in before.earlier),
         notes=(*notes, *before.notes, *_missing(groups)),
     )
+
+
+def bare_report(measured: Measurement, reference: Measurement | None = None) -> Report:
+    """One version against itself, items alone: enough to see whether there is anything to forget."""
+    known = {} if reference is None else reference.groups
+    groups = {
+        name: items_alone(rows, rows, measured.samples, known.get(name, []))
+        for name, rows in measured.groups.items()
+        if rows
+    }
+    return Report(method="", parameters={}, seeds={"measure": measured.seed}, seconds={}, groups=groups)
 
 
 def _seconds(**measurements: Measurement | None) -> dict[str, float]:

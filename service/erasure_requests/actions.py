@@ -3,6 +3,7 @@
 from sqlalchemy.orm import Session
 
 from records import jobs, queries, requests, retention, review, versions
+from records.attempts import decisive
 from records.errors import Conflict, NotFound
 from records.pages import Page
 from records.parts import Parts
@@ -42,14 +43,14 @@ def events(session: Session, caller: Caller, request_id: str, after: int, limit:
 
 
 def report(session: Session, caller: Caller, request_id: str, number: int | None) -> ReportOut:
-    """The report of an attempt, by default of the newest that has one. Raises NotReady."""
+    """The report of an attempt, by default of the one that speaks for the job. Raises NotReady."""
     row = queries.request(session, caller.tenant_id, request_id)
     job = jobs.job_of(session, row.id)
     attempts = jobs.attempts_of(session, job.id) if job else []
-    measured = [attempt for attempt in attempts if attempt.report and number in (None, attempt.number)]
-    if job is None or not measured:
+    chosen = decisive([attempt for attempt in attempts if attempt.report and number in (None, attempt.number)])
+    if job is None or chosen is None:
         raise NotReady("There is no such report: no attempt has been measured yet, or none will be.")
-    return _report(row, job.id, measured[-1], attempts)
+    return _report(row, job.id, chosen, attempts)
 
 
 def cancel(session: Session, caller: Caller, request_id: str, if_match: str | None, reason: str | None) -> RequestRow:

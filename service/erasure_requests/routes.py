@@ -167,9 +167,10 @@ def report(
     response: Response,
     parts: PartsDep,
     caller: RequestsReader,
-    attempt: Annotated[int | None, Query(ge=1, le=1000, description="Not the newest but this one.")] = None,
+    attempt: Annotated[int | None, Query(ge=1, le=1000, description="Not that one but this.")] = None,
 ) -> ReportOut | Response:
-    """The numbers of the newest measured attempt, before and after, item by item; and all attempts with verdicts.
+    """The numbers before and after, item by item; and all attempts with verdicts. Of the attempt that was published or
+    is for a person to judge; of the newest measured one where neither is.
 
     `Accept: text/html` gives a page that stands alone, with plots, without the single items.
     """

@@ -167,7 +167,7 @@ class EventOut(BaseModel):
 
 
 class ReportOut(BaseModel):
-    """The newest attempt's report, and all attempts."""
+    """The report of the attempt that speaks for the job, and all attempts."""
 
     object: Literal["report"] = "report"
     request_id: str

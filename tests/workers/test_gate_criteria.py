@@ -158,6 +158,7 @@ def test_losses_add_up_since_the_first_version():
     found = asked(before_us, "loss of exact answers, retain since")
     assert (found.outcome, found.value) == ("review", pytest.approx(1 / 6))
     assert "consolidate" in found.words
+    assert found.side == "power"
     ours = report(retain=rows([KNOWN] * 60, lost), since_first={GroupName.RETAIN: rows([KNOWN] * 60, lost)})
     assert asked(ours, "loss of exact answers, retain since").outcome == "reject"
 

@@ -21,7 +21,7 @@ from workers.evaluation.acceptance import attempt_alpha
 from workers.gate import attacks, control, earlier, membership, quality, residuals, silence, utility, verbatim
 from workers.gate.columns import Case
 
-__all__ = ["MOST_ATTEMPTS", "Verdict", "VerdictKind", "decide"]
+__all__ = ["MOST_ATTEMPTS", "Verdict", "VerdictKind", "decide", "nothing_to_forget"]
 
 MOST_ATTEMPTS = 3
 
@@ -31,12 +31,29 @@ def decide(report: Report, policy: Policy, attempt: int = 1) -> Verdict:
 
     `attempt` is 1 to MOST_ATTEMPTS. The same report, policy and attempt give the same verdict.
     """
+    known = _known(report, policy)
     case = Case(report, policy, attempt_alpha(attempt, MOST_ATTEMPTS, policy.significance))
-    known = control.memorised_before(case)
-    if known.outcome == "reject":
-        nothing = known.model_copy(update={"outcome": "pass"})
-        return Verdict(kind=VerdictKind.NOT_MEMORISED, reasons=(known.words,), checks=(nothing,))
-    return verdict_of((known, *_checks(case)))
+    return _nothing(known) or verdict_of((known, *_checks(case)))
+
+
+def nothing_to_forget(report: Report, policy: Policy) -> Verdict | None:
+    """The verdict if the base version knew nothing measurable; None if it did.
+
+    Of the report it reads the forget set's and the control's items under the base version.
+    """
+    return _nothing(_known(report, policy))
+
+
+def _known(report: Report, policy: Policy) -> Check:
+    """At the first attempt's level whichever attempt it is: the base version is the same in all."""
+    return control.memorised_before(Case(report, policy, attempt_alpha(1, MOST_ATTEMPTS, policy.significance)))
+
+
+def _nothing(known: Check) -> Verdict | None:
+    if known.outcome != "reject":
+        return None
+    checks = (known.model_copy(update={"outcome": "pass"}),)
+    return Verdict(kind=VerdictKind.NOT_MEMORISED, reasons=(known.words,), checks=checks)
 
 
 def verdict_of(checks: tuple[Check, ...]) -> Verdict:

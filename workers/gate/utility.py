@@ -109,4 +109,4 @@ def _spent_before(found: Check) -> Check:
     if found.outcome == "pass":
         return found
     words = f"{found.words}; most of it was lost before this request: consolidate from the first version"
-    return found.model_copy(update={"outcome": "review", "words": words})
+    return found.model_copy(update={"outcome": "review", "side": "power", "words": words})

@@ -26,16 +26,18 @@ from celery import Celery
 from fastapi import FastAPI
 
 from records import tenants
+from records.capabilities import queue_named, served
 from records.errors import LetheError
 from records.outbox import HINT
 from records.parts import Parts, Settings, open_parts
 from records.queue import send_hint
 from service.main import create_app
 from workers import tasks
+from workers.child import RUNNER
 from workers.environment import environment_of
 from workers.scratch import scratch_root
 from workers.supervisor import Supervisor
-from workers.sweeper import Sweeper
+from workers.sweeper import Sweeper, chores_of
 
 log = structlog.get_logger()
 
@@ -105,16 +107,18 @@ def serve_api(settings: Settings, address: Address) -> None:
             parts.close()
 
 
-def work(settings: Settings) -> None:
-    """A worker of a production Lethe: runs jobs until told to stop. CannotStart for a broker inside the process."""
-    if settings.queue.broker_url.get_secret_value().startswith("memory"):
-        raise CannotStart("A worker on its own needs a broker: set LETHE_BROKER_URL to a redis:// URL.")
+def work(settings: Settings, command: tuple[str, ...] = RUNNER) -> None:
+    """A worker of a production Lethe: runs jobs until told to stop. CannotStart for a broker inside the process.
+
+    `command` starts the runner of a job.
+    """
+    _needs_broker(settings, "A worker")
     from celery.signals import worker_shutting_down
 
     parts = open_parts(settings)
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    supervisor = _supervisor(parts, owner)
-    sweeper = Sweeper(parts.database, parts.store, parts.send, settings.worker.sweep_seconds)
+    supervisor = _supervisor(parts, owner, command)
+    sweeper = _sweeper(parts)
 
     def stop(**_: object) -> None:
         supervisor.stop()
@@ -123,17 +127,47 @@ def work(settings: Settings) -> None:
     sweeper.start()
     try:
         options = ["--pool=threads", "--concurrency=1", "--without-mingle", "--without-gossip", "--loglevel=WARNING"]
-        parts.queue.worker_main(["worker", *options, f"--hostname={owner}@%h"])
+        queues = "--queues=" + ",".join(_queues(settings))
+        parts.queue.worker_main(["worker", *options, queues, f"--hostname={owner}@%h"])
     finally:
         sweeper.stop()
         parts.close()
 
 
+def sweep(settings: Settings) -> None:
+    """The sweeper of a production Lethe on its own, for when no worker runs all the time; until told to stop."""
+    _needs_broker(settings, "A sweeper")
+    told_to_stop = _on_signals()
+    parts = open_parts(settings)
+    sweeper = _sweeper(parts)
+    sweeper.start()
+    try:
+        while sweeper.is_alive() and not told_to_stop.wait(1.0):
+            pass
+    finally:
+        sweeper.stop()
+        parts.close()
+
+
+def _needs_broker(settings: Settings, what: str) -> None:
+    if settings.queue.broker_url.get_secret_value().startswith("memory"):
+        raise CannotStart(f"{what} on its own needs a broker: set LETHE_BROKER_URL to a redis:// URL.")
+
+
+def _queues(settings: Settings) -> list[str]:
+    """The queues whose hints this process takes."""
+    return [queue_named(settings.queue.queue_name, word) for word in served(settings.worker.worker_serves)]
+
+
+def _sweeper(parts: Parts) -> Sweeper:
+    return Sweeper(parts.database, chores_of(parts), parts.settings.worker.sweep_seconds)
+
+
 def _run(parts: Parts, owner: str, listening: socket.socket) -> None:
     supervisor = _supervisor(parts, owner)
     freed = supervisor.take_over()  # the folder's lock says that the former process is dead
-    consumer = _Consumer(parts.queue, parts.settings.queue.queue_name)
-    sweeper = Sweeper(parts.database, parts.store, parts.send, parts.settings.worker.sweep_seconds)
+    consumer = _Consumer(parts.queue, _queues(parts.settings))
+    sweeper = _sweeper(parts)
     app = create_app(parts, worker_alive=lambda: consumer.is_alive() and sweeper.is_alive())
     server = uvicorn.Server(_http(app))
     api = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="api")
@@ -160,9 +194,10 @@ def _http(app: FastAPI) -> uvicorn.Config:
     )
 
 
-def _supervisor(parts: Parts, owner: str) -> Supervisor:
+def _supervisor(parts: Parts, owner: str, command: tuple[str, ...] = RUNNER) -> Supervisor:
     settings = parts.settings
-    supervisor = Supervisor(parts.database, settings.worker, owner, environment_of(settings), scratch_root(settings))
+    environment, scratch = environment_of(settings), scratch_root(settings)
+    supervisor = Supervisor(parts.database, settings.worker, owner, environment, scratch, command)
     tasks.register(parts.queue, supervisor)
     return supervisor
 
@@ -176,8 +211,8 @@ def _quick_to_stop(settings: Settings) -> Settings:
 class _Consumer:
     """Celery's worker in a thread: the solo pool runs the task in that same thread, which outlives each job's child."""
 
-    def __init__(self, app: Celery, queue_name: str) -> None:
-        self._app, self._queue_name = app, queue_name
+    def __init__(self, app: Celery, queues: list[str]) -> None:
+        self._app, self._queues = app, queues
         self._thread = threading.Thread(target=self._consume, name="celery", daemon=True)
 
     def start(self) -> None:
@@ -202,7 +237,7 @@ class _Consumer:
 
         quiet = {"without_heartbeat": True, "without_mingle": True, "without_gossip": True}
         controller = WorkController(
-            app=self._app, hostname="embedded@local", pool_cls="solo", concurrency=1, queues=[self._queue_name], **quiet
+            app=self._app, hostname="embedded@local", pool_cls="solo", concurrency=1, queues=self._queues, **quiet
         )
         controller.start()
 

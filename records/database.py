@@ -23,6 +23,11 @@ READS_ONLY = "lethe_reads_only"
 DatabaseTrouble = sa.exc.SQLAlchemyError  # what callers outside this package may catch
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether the server could not be reached or went away, as opposed to refusing what it was asked."""
+    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+
+
 class database_seconds(sa.sql.functions.GenericFunction[float]):  # noqa: N801 - a SQL function, named as one
     """Seconds since the epoch by the database's own clock: leases never compare two machines' clocks."""
 

@@ -6,12 +6,14 @@ through its lease can therefore waste time, but change nothing.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from records import audit, retention
 from records.base import utc_now
+from records.capabilities import CPU
 from records.database import database_seconds
 from records.errors import LetheError
 from records.moves import created, move
@@ -19,6 +21,7 @@ from records.rows import AttemptRow, JobRequestRow, JobRow, ModelRow, RequestRow
 from records.states import JobState, Outcome, RequestState, Stage
 
 ACTOR = "worker"
+PRIORITY_STEP = timedelta(weeks=1)
 
 
 class LeaseLost(LetheError):
@@ -39,10 +42,31 @@ class Claim:
     base_version: int
 
 
-def add_job(session: Session, model: ModelRow, requests: list[RequestRow], actor: str) -> JobRow:
+@dataclass(frozen=True)
+class Standing:
+    """What decides which model's work comes first, and who may do it. `needs` is one of records.capabilities.
+
+    The nearest deadline goes first; each step of `priority` counts as a week. So nothing waits for ever: whatever is
+    more urgent today, a deadline comes nearer.
+    """
+
+    needs: str = CPU
+    priority: int = 0
+
+
+def add_job(
+    session: Session, model: ModelRow, requests: list[RequestRow], actor: str, standing: Standing = Standing()
+) -> JobRow:
     """Queue a job behind the model's others and move its requests to queued."""
     model.last_job += 1
-    job = JobRow(tenant_id=model.tenant_id, model_id=model.id, position=model.last_job, state=str(JobState.QUEUED))
+    job = JobRow(
+        tenant_id=model.tenant_id,
+        model_id=model.id,
+        position=model.last_job,
+        state=str(JobState.QUEUED),
+        needs=standing.needs,
+        run_by=min(request.due_at for request in requests) - standing.priority * PRIORITY_STEP,
+    )
     session.add(job)
     session.flush()
     session.add_all(JobRequestRow(job_id=job.id, request_id=request.id) for request in requests)
@@ -65,10 +89,7 @@ def claim(session: Session, model_id: str, owner: str, lease_seconds: float, max
         return None
     model = session.get_one(ModelRow, model_id, populate_existing=True)
     job = _next_job(session, model_id)
-    while job is not None and job.executions >= max_executions:
-        sentence = f"The worker died {job.executions} times while running this job; it is not tried again."
-        _finish(session, job, JobState.FAILED, RequestState.FAILED, "poison", sentence)
-        session.flush()
+    while job is not None and _end_unstarted(session, job, max_executions):
         job = _next_job(session, model_id)
     if job is None or model.head is None:
         _free(model)
@@ -84,7 +105,7 @@ def renew(session: Session, held: Claim, lease_seconds: float) -> bool:
         .where(
             ModelRow.id == held.model_id,
             ModelRow.fence == held.fence,
-            ModelRow.lease_expires_at > 0,  # 0 = the job has ended: nobody may hold the model for it any more
+            ModelRow.lease_owner.is_not(None),  # the job has ended: nobody may hold the model for it any more
         )
         .values(lease_expires_at=database_seconds() + lease_seconds)
         .returning(ModelRow.id)
@@ -158,34 +179,30 @@ def cancelled(session: Session, held: Claim) -> None:
     _free(model)
 
 
-def hand_back(session: Session, held: Claim, why: str, counts: bool) -> None:
-    """Queue the job again and drop the lease. `counts` says whether the start counts against `max_executions`."""
+def hand_back(session: Session, held: Claim, why: str, counts: bool, wait_seconds: float = 0.0) -> None:
+    """Queue the job again and drop the lease. `counts` says whether the start counts against `max_executions`.
+
+    Nobody can claim the model for `wait_seconds`.
+    """
     model, job = hold(session, held)
     job.executions -= 0 if counts else 1
     move(session, job, JobState.QUEUED, ACTOR, why=why)
     _free(model)
+    if wait_seconds:
+        session.flush()
+        until = database_seconds() + wait_seconds
+        session.execute(sa.update(ModelRow).where(ModelRow.id == model.id).values(lease_expires_at=until))
 
 
 def release_owned(session: Session, owner: str) -> int:
     """Free every lease of `owner`. For a process that knows its former self is dead; returns how many."""
     freed = session.execute(
         sa.update(ModelRow)
-        .where(ModelRow.lease_owner == owner, ModelRow.lease_expires_at > 0)
+        .where(ModelRow.lease_owner == owner)
         .values(lease_owner=None, lease_expires_at=0.0)
         .returning(ModelRow.id)
     )
     return len(freed.all())
-
-
-def claimable_models(session: Session) -> list[str]:
-    """Models with unfinished jobs that nobody holds: what the sweeper nudges."""
-    unfinished = sa.select(JobRow.model_id).where(JobRow.state.in_([JobState.QUEUED, JobState.RUNNING]))
-    free = sa.select(ModelRow.id).where(
-        ModelRow.id.in_(unfinished),
-        ModelRow.lease_expires_at < database_seconds(),
-        ModelRow.head.is_not(None),
-    )
-    return list(session.scalars(free.order_by(ModelRow.id)))
 
 
 def requests_of(session: Session, job_id: str) -> list[RequestRow]:
@@ -220,6 +237,19 @@ def _next_job(session: Session, model_id: str) -> JobRow | None:
     unfinished = JobRow.state.in_([JobState.QUEUED, JobState.RUNNING])
     query = sa.select(JobRow).where(JobRow.model_id == model_id, unfinished)
     return session.scalar(query.order_by(JobRow.position).limit(1).with_for_update())
+
+
+def _end_unstarted(session: Session, job: JobRow, max_executions: int) -> bool:
+    """End a job that must not be started: a cancelled one whose worker died before it saw that, or a poisonous one."""
+    if job.cancel_requested_at is not None:
+        _finish(session, job, JobState.CANCELLED, RequestState.CANCELLED, "cancelled", "Cancelled while running.")
+    elif job.executions >= max_executions:
+        sentence = f"The worker died {job.executions} times while running this job; it is not tried again."
+        _finish(session, job, JobState.FAILED, RequestState.FAILED, "poison", sentence)
+    else:
+        return False
+    session.flush()
+    return True
 
 
 def _start(session: Session, job: JobRow, base_version: int) -> None:

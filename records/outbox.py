@@ -4,7 +4,9 @@ The row is written in the transaction that makes the work; `relay` sends what is
 the sweeper. A message may go out twice: every receiver takes that.
 """
 
+import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,8 +16,9 @@ from records.base import utc_now
 from records.database import Database
 from records.rows import OutboxRow
 
-HINT = "hint"  # {"model_id"}: this model has work
+HINT = "hint"  # {"model_id", "needs"}: this model has work for a worker that serves what it needs
 BATCH = 100
+KEEP_SENT = timedelta(days=1)
 
 
 def post(session: Session, topic: str, body: dict[str, Any]) -> None:
@@ -24,15 +27,43 @@ def post(session: Session, topic: str, body: dict[str, Any]) -> None:
 
 
 def relay(database: Database, send: Callable[[str, dict[str, Any]], None]) -> int:
-    """Send every unsent message, oldest first, and mark it. Returns how many went out.
+    """Send every unsent hint, oldest first, and mark it. Returns how many went out.
 
     An exception of `send` (the broker is away) passes to the caller; what was sent stays marked.
     """
     with database.reading() as session:
-        unsent = sa.select(OutboxRow).where(OutboxRow.sent_at.is_(None)).order_by(OutboxRow.id).limit(BATCH)
+        unsent = sa.select(OutboxRow).where(OutboxRow.topic == HINT, OutboxRow.sent_at.is_(None))
+        unsent = unsent.order_by(OutboxRow.id).limit(BATCH)
         waiting = [(row.id, row.topic, row.body) for row in session.scalars(unsent)]
     for row_id, topic, body in waiting:
         send(topic, body)
         with database.transaction() as session:
             session.execute(sa.update(OutboxRow).where(OutboxRow.id == row_id).values(sent_at=utc_now()))
     return len(waiting)
+
+
+class Relay:
+    """One sender in a process, so that a broker that hangs holds one thread and not each that has something to send."""
+
+    def __init__(self, database: Database, send: Callable[[str, dict[str, Any]], None]) -> None:
+        self._database, self._send = database, send
+        self._busy, self._more = threading.Lock(), threading.Event()
+
+    def __call__(self) -> None:
+        """`relay`, or a note for the thread that is at it. What slips between its last look and its end, the sweeper
+        sends."""
+        self._more.set()
+        if self._busy.acquire(blocking=False):
+            try:
+                while self._more.is_set():
+                    self._more.clear()
+                    relay(self._database, self._send)
+            finally:
+                self._busy.release()
+
+
+def delete_sent(database: Database) -> int:
+    """Delete the hints that went out more than a day ago; returns how many."""
+    old = sa.delete(OutboxRow).where(OutboxRow.topic == HINT, OutboxRow.sent_at < utc_now() - KEEP_SENT)
+    with database.transaction() as session:
+        return len(session.scalars(old.returning(OutboxRow.id)).all())

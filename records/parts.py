@@ -8,6 +8,7 @@ from celery import Celery
 from records.audit import LogSigner
 from records.database import Database, make_engine
 from records.keys import KeyRing
+from records.outbox import Relay
 from records.queue import make_queue, send_hint
 from records.settings import (
     DatabaseSettings,
@@ -42,6 +43,10 @@ class Parts:
     keys: KeyRing
     vault: Vault
     queue: Celery
+    relay: Relay = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "relay", Relay(self.database, self.send))
 
     def send(self, topic: str, body: dict[str, Any]) -> None:
         """Send one outbox message; raises when the broker is away."""

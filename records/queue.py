@@ -1,17 +1,21 @@
 """The Celery app: one task, whose message is a model id. It is a hint; the rows decide what is done.
 
 Early ack, no prefetch, no result backend: Celery's own redelivery never matters, because a job is held by a lease in
-the database and the sweeper repeats hints (see docs/decisions).
+the database and the sweeper repeats hints (see docs/decisions). There is a queue for each word that a worker may serve
+(records.capabilities). Publishing gives up within seconds: a hint is never worth waiting for.
 """
 
 from typing import Any
 
 from celery import Celery
 
+from records.capabilities import CPU, queue_named
 from records.outbox import HINT
 from records.settings import QueueSettings
 
 ADVANCE = "lethe.advance"
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 5.0  # more than the second for which a consumer asks the broker to hold its call
 
 
 def make_queue(settings: QueueSettings) -> Celery:
@@ -20,18 +24,20 @@ def make_queue(settings: QueueSettings) -> Celery:
     app = Celery("lethe", broker=url, set_as_current=False)
     app.conf.update(
         task_ignore_result=True,
+        result_backend=None,
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=url.startswith("redis"),
         task_serializer="json",
         accept_content=["json"],
         task_default_queue=settings.queue_name,
+        broker_connection_timeout=CONNECT_SECONDS,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=_transport_options(url),
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
-        task_publish_retry_policy={"max_retries": 2, "interval_start": 0.1},
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1},
     )
     return app
 
@@ -40,7 +46,17 @@ def send_hint(app: Celery, topic: str, body: dict[str, Any]) -> None:
     """Send one outbox message. Raises kombu's OperationalError when the broker is away."""
     if topic != HINT:
         raise ValueError(f"no queue for outbox topic {topic!r}")
-    app.send_task(ADVANCE, args=[body["model_id"]])
+    queue = queue_named(app.conf.task_default_queue, body.get("needs", CPU))
+    app.send_task(ADVANCE, args=[body["model_id"]], queue=queue)
+
+
+def hints_waiting(app: Celery, needs: str) -> int:
+    """How many hints of one kind the broker holds that no worker has taken. Raises OperationalError as `send_hint`."""
+    with app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=CONNECT_SECONDS)
+        with connection.channel() as channel:  # passive=True would look for the queue without the key prefix
+            declared = channel.queue_declare(queue=queue_named(app.conf.task_default_queue, needs))
+            return int(declared.message_count)
 
 
 def _transport_options(url: str) -> dict[str, Any]:
@@ -48,7 +64,8 @@ def _transport_options(url: str) -> dict[str, Any]:
         return {"polling_interval": 0.05}
     return {
         "visibility_timeout": 3600,
-        "socket_timeout": 30,
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": ANSWER_SECONDS,
         "socket_keepalive": True,
         "health_check_interval": 25,
         "global_keyprefix": "lethe:",

@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 from records import jobs, outbox
 from records.base import utc_now
 from records.errors import Conflict
+from records.jobs import Standing
 from records.moves import created, move
 from records.rows import EvidenceRow, JobRow, ModelRow, RequestRow
 from records.states import JobState, Outcome, RequestState
@@ -19,7 +20,12 @@ class PayloadInUse(Conflict):
 
 
 def submit(
-    session: Session, model: ModelRow, request: RequestRow, actor: str, kept: EvidenceRow | None = None
+    session: Session,
+    model: ModelRow,
+    request: RequestRow,
+    actor: str,
+    kept: EvidenceRow | None = None,
+    standing: Standing = Standing(),
 ) -> JobRow:
     """Store a received request and queue its job. `model` must be locked, the sealed forget set in the store.
 
@@ -28,8 +34,8 @@ def submit(
     _add(session, request, actor)
     if kept is not None:
         session.add(kept)
-    job = jobs.add_job(session, model, [request], actor)
-    outbox.post(session, outbox.HINT, {"model_id": model.id})
+    job = jobs.add_job(session, model, [request], actor, standing)
+    outbox.post(session, outbox.HINT, {"model_id": model.id, "needs": job.needs})
     return job
 
 

@@ -158,6 +158,8 @@ class JobRow(Row):
     progress: Mapped[float] = mapped_column(default=0.0)
     executions: Mapped[int] = mapped_column(default=0)
     base_version: Mapped[int | None]
+    needs: Mapped[str] = mapped_column(default="cpu", server_default="cpu", doc="see records.capabilities")
+    run_by: Mapped[datetime | None] = mapped_column(doc="the earliest goes first among models; see jobs.Standing")
     error_code: Mapped[str | None]
     error: Mapped[str | None]
     cancel_requested_at: Mapped[datetime | None]

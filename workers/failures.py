@@ -6,12 +6,14 @@ A sentence is shown to tenants and stored, so an unknown exception gives its cla
 import errno
 from dataclasses import dataclass
 
-from records.database import DatabaseTrouble
+from records.database import DatabaseTrouble, is_away
 from records.errors import LetheError
 from workers import errors
 
 UNEXPECTED = "unexpected"
-NOT_THE_ATTEMPTS_FAULT = frozenset({"stopped", "cancelled", "lease_lost", "head_moved", "database_away"})
+NOT_THE_ATTEMPTS_FAULT = frozenset(
+    {"stopped", "cancelled", "lease_lost", "head_moved", "database_away", "database_refused", "store_away"}
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ _OUT_OF_MEMORY = Failure(
 )
 _DISK_FULL = Failure("disk_full", "The worker's disk is full, so nothing was stored. Free some space and submit again.")
 _DATABASE_AWAY = Failure("database_away", "The worker could not reach the database.")
+_DATABASE_REFUSED = Failure("database_refused", "The database refused what the worker wrote; its log has the place.")
 _UNREADABLE = Failure("version_unreadable", "The version's weight files cannot be read as safetensors.")
 
 _CODES: dict[type[errors.UnlearningError], str] = {
@@ -51,7 +54,7 @@ def explain(error: BaseException) -> Failure:
     if _is_disk_full(error):
         return _DISK_FULL
     if isinstance(error, DatabaseTrouble):
-        return _DATABASE_AWAY
+        return _DATABASE_AWAY if is_away(error) else _DATABASE_REFUSED
     name = type(error).__name__
     if name == "SafetensorError":
         return _UNREADABLE

@@ -32,6 +32,7 @@ class How(StrEnum):
     FAIL = "fail"
     QUEUE = "queue"
     QUEUE_UNCOUNTED = "queue_uncounted"
+    QUEUE_LATER = "queue_later"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ class Settlement:
 _BY_CODE = {
     "lease_lost": How.NOTHING,
     "head_moved": How.QUEUE,
-    "database_away": How.QUEUE,
+    "database_refused": How.QUEUE,
+    "database_away": How.QUEUE_LATER,  # no fault of the job, and it may last: not counted, and not tried at once
+    "store_away": How.QUEUE_LATER,
     "cancelled": How.CANCEL,
     "stopped": How.QUEUE_UNCOUNTED,
 }
@@ -79,8 +82,11 @@ def settlement(end: Ending, timeout_seconds: float) -> Settlement:
     return Settlement(How.QUEUE, "runner_died", f"the runner ended with {_spoken(end.status)}")
 
 
-def settle(session: Session, held: Claim, end: Settlement) -> None:
-    """Write it. Raises LeaseLost when the job is not this worker's to settle (any more)."""
+def settle(session: Session, held: Claim, end: Settlement, retry_seconds: float = 0.0) -> None:
+    """Write it. A job that waits for something outside is not started again before `retry_seconds`.
+
+    Raises LeaseLost when the job is not this worker's to settle (any more).
+    """
     if end.how is How.CANCEL:
         jobs.cancelled(session, held)
     elif end.how is How.FAIL:
@@ -89,6 +95,8 @@ def settle(session: Session, held: Claim, end: Settlement) -> None:
         jobs.hand_back(session, held, end.code, counts=True)
     elif end.how is How.QUEUE_UNCOUNTED:
         jobs.hand_back(session, held, end.code, counts=False)
+    elif end.how is How.QUEUE_LATER:
+        jobs.hand_back(session, held, end.code, counts=False, wait_seconds=retry_seconds)
 
 
 def _spoken(status: int) -> str:

@@ -15,7 +15,9 @@ from typing import Any
 import structlog
 
 from records import jobs
+from records.capabilities import served
 from records.database import Database, DatabaseTrouble
+from records.dispatch import claim_next
 from records.jobs import Claim, LeaseLost
 from records.rows import JobRow
 from records.settings import WorkerSettings
@@ -25,6 +27,22 @@ from workers.scratch import sweep_checkpoints, sweep_scratch
 from workers.settling import Ending, Settlement, Why, settle, settlement
 
 log = structlog.get_logger()
+
+
+@dataclass
+class Affinity:
+    """The model this process had last, and since when: its weights may still be near."""
+
+    model_id: str | None = None
+    since: float = 0.0
+
+    def took(self, model_id: str) -> None:
+        if model_id != self.model_id:
+            self.model_id, self.since = model_id, time.monotonic()
+
+    def preferred(self, longest_seconds: float) -> str | None:
+        """The model, unless it was preferred for long enough: then the most urgent one has its turn."""
+        return self.model_id if time.monotonic() - self.since < longest_seconds else None
 
 
 @dataclass(frozen=True)
@@ -38,20 +56,39 @@ class Supervisor:
     scratch: Path
     command: tuple[str, ...] = RUNNER
     stopping: threading.Event = field(default_factory=threading.Event)
+    affinity: Affinity = field(default_factory=Affinity)
 
     def advance(self, model_id: str) -> int:
-        """Run jobs of the model until none is claimable; returns how many were started."""
+        """Run jobs until none is claimable; returns how many were started.
+
+        The hint's model is only what woke us: the database says what is most urgent.
+        """
+        log.debug("hint.taken", model_id=model_id)
         started = 0
-        while not self.stopping.is_set():
-            with self.database.transaction() as session:
-                held = jobs.claim(
-                    session, model_id, self.owner, self.settings.lease_seconds, self.settings.max_executions
-                )
-            if held is None:
-                break
+        while not self.stopping.is_set() and (held := self._claim()) is not None:
             started += 1
             self._run(held)
         return started
+
+    def _claim(self) -> Claim | None:
+        """None when nothing waits that this worker serves, or the database is away: a later hint finds it again."""
+        settings, prefer = self.settings, self.affinity.preferred(self.settings.affinity_seconds)
+        try:
+            with self.database.transaction() as session:
+                held = claim_next(
+                    session,
+                    self.owner,
+                    settings.lease_seconds,
+                    settings.max_executions,
+                    served(settings.worker_serves),
+                    prefer,
+                )
+        except DatabaseTrouble as error:
+            log.warning("claim.failed", error=type(error).__name__)
+            return None
+        if held is not None:
+            self.affinity.took(held.model_id)
+        return held
 
     def take_over(self) -> int:
         """Free the leases of a former process of this `owner`, and its folders; returns how many leases.
@@ -81,18 +118,33 @@ class Supervisor:
         sweep_checkpoints(self.scratch, self._is_over)
 
     def _is_over(self, job_id: str) -> bool:
-        with self.database.reading() as session:
-            job = session.get(JobRow, job_id)
+        try:
+            with self.database.reading() as session:
+                job = session.get(JobRow, job_id)
+        except DatabaseTrouble:  # then its checkpoint stays; a later job's end looks again
+            return False
         return job is None or job.state in TERMINAL_JOB_STATES
 
     def _settle(self, held: Claim, end: Settlement) -> None:
+        """Write the end, however often it takes: after a lease's time another worker has the job, and knows nothing."""
         how, code = str(end.how), end.code
+        give_up_at = time.monotonic() + self.settings.lease_seconds
+        while not self._written(held, end):
+            if time.monotonic() > give_up_at or self.stopping.wait(self.settings.renew_seconds):
+                how, code = "not_written", "database_away"
+                break
+        log.info("job.ended", job_id=held.job_id, model_id=held.model_id, how=how, code=code)
+
+    def _written(self, held: Claim, end: Settlement) -> bool:
         try:
             with self.database.transaction() as session:
-                settle(session, held, end)
+                settle(session, held, end, self.settings.retry_seconds)
         except LeaseLost:  # the runner has written the end itself, or the job is another worker's
-            how, code = "not_ours_to_write", ""
-        log.info("job.ended", job_id=held.job_id, model_id=held.model_id, how=how, code=code)
+            log.info("job.not_ours_to_settle", job_id=held.job_id)
+        except DatabaseTrouble as error:
+            log.warning("job.not_settled", job_id=held.job_id, error=type(error).__name__)
+            return False
+        return True
 
 
 @dataclass
@@ -146,8 +198,7 @@ class _Watch:
                     stage, attempt = Stage(self.news["stage"]), int(self.news["attempt"])
                     jobs.set_progress(session, self.held, stage, attempt, float(self.news["progress"]))
         except LeaseLost:
-            self._lease_gone()
-            return False
+            return self._lease_gone()
         except DatabaseTrouble as error:
             log.warning("lease.not_renewed", job_id=self.held.job_id, error=type(error).__name__)
             return False
@@ -156,14 +207,19 @@ class _Watch:
             self._end(Why.CANCELLED)
         return True
 
-    def _lease_gone(self) -> None:
+    def _lease_gone(self) -> bool:
         """Either the runner has settled the job, and may tidy up, or another worker has it, and it must die at once."""
-        with self.supervisor.database.reading() as session:
-            settled = session.get_one(JobRow, self.held.job_id).state in TERMINAL_JOB_STATES
+        try:
+            with self.supervisor.database.reading() as session:
+                settled = session.get_one(JobRow, self.held.job_id).state in TERMINAL_JOB_STATES
+        except DatabaseTrouble as error:
+            log.warning("lease.not_renewed", job_id=self.held.job_id, error=type(error).__name__)
+            return False
         if settled and self.kill_at == float("inf"):
             self.kill_at = time.monotonic() + self.supervisor.settings.grace_seconds
         elif not settled:
             self.why = Why.LOST
+        return False
 
     def _end(self, why: Why) -> None:
         if self.why is None:

@@ -1,47 +1,79 @@
 """Repeats what a lost message or a dead process left undone: unsent messages, jobs that nobody holds, sealed files
 whose keys are destroyed.
 
-Sweeping twice, or from two processes, does no harm: hints are hints, and a claim is decided in the database.
+Every worker sweeps, and so may a process of its own; on Postgres one acts at a time, and when it dies the next one
+does. Sweeping twice does no harm either: hints are hints, and a claim is decided in the database.
 """
 
 import threading
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from kombu.exceptions import OperationalError as BrokerAway
 
-from records import jobs, outbox
+from records import dispatch, outbox
+from records.alone import SWEEP, alone
 from records.database import Database, DatabaseTrouble
 from records.outbox import HINT
+from records.parts import Parts
+from records.queue import hints_waiting
 from records.retention import delete_spent
-from records.store import Store
 
 log = structlog.get_logger()
 Send = Callable[[str, dict[str, Any]], None]
+Waiting = Callable[[str], int]
+HOUR = 3600.0
 
 
-def sweep(database: Database, send: Send) -> int:
-    """Send what the outbox holds, and a hint for every model with work that nobody holds. Returns how many went out.
+@dataclass(frozen=True)
+class Chore:
+    """Something to do again and again. It may be done twice at once, and may raise: the next sweep tries again."""
 
-    Raises what `send` raises when the broker is away.
+    name: str
+    run: Callable[[], object]
+    every_seconds: float = 0.0
+
+
+def chores_of(parts: Parts) -> tuple[Chore, ...]:
+    """What there is to do for a Lethe. Each is short: together they hold the sweepers' lock."""
+    database = parts.database
+    return (
+        Chore("relay", lambda: outbox.relay(database, parts.send)),
+        Chore("hints", lambda: send_hints(database, parts.send, lambda needs: hints_waiting(parts.queue, needs))),
+        Chore("spent_files", lambda: delete_spent(database, parts.store)),
+        Chore("sent_hints", lambda: outbox.delete_sent(database), HOUR),
+    )
+
+
+def send_hints(database: Database, send: Send, waiting: Waiting) -> int:
+    """A hint for every model with work that nobody holds, most urgent first; returns how many went out.
+
+    `waiting` says how many hints of a kind no worker has taken yet. There are never more of them than such models:
+    while all workers are busy for hours, nothing piles up. Raises what `send` raises when the broker is away.
     """
-    sent = outbox.relay(database, send)
     with database.reading() as session:
-        waiting = jobs.claimable_models(session)
-    for model_id in waiting:
-        send(HINT, {"model_id": model_id})
-    return sent + len(waiting)
+        found = dispatch.claimable(session)
+    room = {needs: count - waiting(needs) for needs, count in Counter(needs for _, needs in found).items()}
+    sent = 0
+    for model_id, needs in found:
+        if room[needs] > 0:
+            send(HINT, {"model_id": model_id, "needs": needs})
+            room[needs] -= 1
+            sent += 1
+    return sent
 
 
 class Sweeper:
-    """Sweeps every `sweep_seconds` in a thread of its own until stopped."""
+    """Does its chores every `sweep_seconds` in a thread of its own until stopped."""
 
-    def __init__(self, database: Database, store: Store, send: Send, sweep_seconds: float) -> None:
+    def __init__(self, database: Database, chores: Sequence[Chore], sweep_seconds: float) -> None:
         self._database = database
-        self._store = store
-        self._send = send
+        self._chores = chores
         self._sweep_seconds = sweep_seconds
+        self._due = {chore.name: 0.0 for chore in chores}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -55,11 +87,25 @@ class Sweeper:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
+    def sweep(self) -> bool:
+        """Do what is due, unless another process is at it; whether it was ours to do."""
+        with alone(self._database, SWEEP) as ours:
+            for chore in self._chores if ours else ():
+                if time.monotonic() >= self._due[chore.name]:
+                    self._due[chore.name] = time.monotonic() + chore.every_seconds
+                    self._do(chore)
+        return ours
+
+    def _do(self, chore: Chore) -> None:
+        try:
+            chore.run()
+        except Exception as error:  # noqa: BLE001 - one chore that fails must not keep the others from being done
+            log.warning("sweep.failed", chore=chore.name, error=type(error).__name__)
+
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                delete_spent(self._database, self._store)
-                sweep(self._database, self._send)
-            except (DatabaseTrouble, BrokerAway, OSError) as error:  # away for a moment: the next sweep tries again
-                log.warning("sweep.failed", error=type(error).__name__)
+                self.sweep()
+            except DatabaseTrouble as error:  # away for a moment: the next sweep tries again
+                log.warning("sweep.failed", chore="lock", error=type(error).__name__)
             self._stop.wait(self._sweep_seconds)

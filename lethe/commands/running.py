@@ -16,7 +16,7 @@ Roots = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (serve, api, worker, migrate, demo):
+    for command in (serve, api, worker, sweep, migrate, demo):
         app.command()(command)
 
 
@@ -68,6 +68,16 @@ def worker() -> None:
 
     _log_to_stderr()
     work(Settings())
+
+
+def sweep() -> None:
+    """Repeat lost hints and clean up, set up by LETHE_* variables. Every worker does it too; one acts at a time."""
+    _needs_server_packages()
+    from lethe.embedded import sweep as run
+    from records.parts import Settings
+
+    _log_to_stderr()
+    run(Settings())
 
 
 def migrate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:

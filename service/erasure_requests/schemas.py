@@ -68,6 +68,13 @@ class ErasureRequestIn(BaseModel):
         "the examples, encrypted; hashes of the answers' words; canaries, the examples marked so. By default what the "
         "model's defaults say, else probes.",
     )
+    priority: int = Field(
+        default=0,
+        ge=0,
+        le=4,
+        description="Among requests to other models: each step counts as a week nearer to the deadline. "
+        "Requests to one model keep their order.",
+    )
     external_id: ExternalId | None = Field(
         default=None, description="Your own id. Kept in the clear: no names, no e-mail addresses."
     )

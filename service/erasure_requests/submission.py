@@ -6,15 +6,18 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.orm import Session
 
-from records import checkpoints, outbox, queries, requests
+from records import checkpoints, queries, requests, versions
 from records.base import new_id, utc_now
+from records.capabilities import needed
 from records.errors import invalid_field
 from records.examples import ExampleRecord
+from records.jobs import Standing
 from records.params.facts import facts_of
 from records.parts import Parts
 from records.policies import NamedPolicy, Policies
 from records.rows import DatasetRow, EvidenceRow, ModelRow, RequestRow
 from records.sealing import Owner
+from records.settings import QueueSettings
 from records.states import RequestState
 from records.tenants import Caller
 from records.vault import FORGET, jsonl
@@ -36,6 +39,7 @@ class _Accepted:
     forget: list[ExampleRecord]
     warnings: list[Notice]
     kept: EvidenceRow | None
+    priority: int = 0
 
 
 def submit(parts: Parts, policies: Policies, call: CreatingCall, body: ErasureRequestIn) -> Answer:
@@ -47,7 +51,9 @@ def submit(parts: Parts, policies: Policies, call: CreatingCall, body: ErasureRe
     is_new = False
     try:
         _seal(parts, accepted)
-        answer, is_new = create_once(call, parts, lambda session: _store(session, call.caller, accepted))
+        answer, is_new = create_once(
+            call, parts, lambda session: _store(session, call.caller, accepted, parts.settings.queue)
+        )
     finally:
         if not is_new:
             _delete_files(parts, accepted)
@@ -57,7 +63,7 @@ def submit(parts: Parts, policies: Policies, call: CreatingCall, body: ErasureRe
 def relay_hints(parts: Parts) -> None:
     """Send what the transaction left in the outbox. A broker that is away costs nothing: the sweeper sends it later."""
     try:
-        outbox.relay(parts.database, parts.send)
+        parts.relay()
     except Exception as error:  # noqa: BLE001 - brokers raise their own classes, and the request is already safe
         structlog.get_logger("lethe.outbox").warning("hint not sent", error=type(error).__name__)
 
@@ -76,7 +82,7 @@ def _check(parts: Parts, policies: Policies, caller: Caller, body: ErasureReques
     context = checkpoints.context_of(config) if config else None
     long = forget_sets.long_examples(forget, context) if body.forget else []
     kept = retention.to_keep(parts, row, forget)
-    return _Accepted(model, row, forget, [*long, *retention.notices(kept)], kept)
+    return _Accepted(model, row, forget, [*long, *retention.notices(kept)], kept, body.priority)
 
 
 def _chosen_terms(
@@ -147,10 +153,12 @@ def _delete_files(parts: Parts, accepted: _Accepted) -> None:
             parts.store.delete(file)
 
 
-def _store(session: Session, caller: Caller, accepted: _Accepted) -> Answer:
+def _store(session: Session, caller: Caller, accepted: _Accepted, settings: QueueSettings) -> Answer:
     model = queries.model_by_id(session, caller.tenant_id, accepted.model.id, lock=True)
     if accepted.forget:
-        requests.submit(session, model, accepted.row, caller.actor, accepted.kept)
+        head = versions.version_of(session, model.id, model.head or 0)
+        standing = Standing(needed(head.size_bytes if head else 0, settings), accepted.priority)
+        requests.submit(session, model, accepted.row, caller.actor, accepted.kept, standing)
     else:
         requests.close_without_match(session, accepted.row, caller.actor)
     session.flush()

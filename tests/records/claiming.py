@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from records import jobs, versions
+from records import dispatch, jobs, versions
 from records.audit import LogSigner
 from records.database import Database, make_engine
 from records.keys import KeyRing
@@ -20,7 +20,7 @@ def main(url: str, keys_folder: str) -> None:
     owner = f"worker-{random.random()}"
     while True:
         with database.reading() as session:
-            waiting = jobs.claimable_models(session)
+            waiting = dispatch.claimable_models(session)
         if not waiting:
             time.sleep(0.02)
             continue

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from records import audit, jobs
+from records import audit, dispatch
 from records.database import Database
 from records.keys import KeyRing
 from records.rows import AuditEntryRow, JobRow, ModelRow, VersionRow
@@ -79,4 +79,4 @@ def _check_model(session, model: ModelRow) -> None:
     assert all(started[1] == ended[1] for started, ended in zip(told[::2], told[1::2], strict=True))
     positions = [session.get_one(JobRow, job_id).position for _, job_id in told[::2]]
     assert positions == sorted(positions)
-    assert jobs.claimable_models(session) == []
+    assert dispatch.claimable_models(session) == []

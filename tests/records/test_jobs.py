@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from records import audit, jobs, versions
+from records import audit, dispatch, jobs, versions
 from records.database import Database
 from records.moves import move
 from records.rows import AuditEntryRow, JobRow, ModelRow, RequestRow, VersionRow
@@ -226,9 +226,9 @@ def test_a_restarted_owner_frees_its_own_leases_only(database: Database, model_i
     claim(database, model_id, "embedded")
     with database.transaction() as session:
         assert jobs.release_owned(session, "somebody else") == 0
-        assert jobs.claimable_models(session) == []
+        assert dispatch.claimable_models(session) == []
         assert jobs.release_owned(session, "embedded") == 1
-        assert jobs.claimable_models(session) == [model_id]
+        assert dispatch.claimable_models(session) == [model_id]
 
 
 def test_the_whole_story_is_in_the_log(database: Database, model_id: str, keys) -> None:

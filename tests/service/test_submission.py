@@ -44,7 +44,7 @@ def test_the_hint_goes_out_after_the_commit(client, ours, model, parts):
         sent = session.query(OutboxRow).all()
         model_id = queries.model_named(session, ours.id, model).id
     assert [(row.topic, row.body, row.sent_at is None) for row in sent] == [
-        (outbox.HINT, {"model_id": model_id}, False)
+        (outbox.HINT, {"model_id": model_id, "needs": "cpu"}, False)
     ]
 
 

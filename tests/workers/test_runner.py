@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from sqlalchemy.exc import OperationalError
 
+from records import outbox
 from records.outbox import post
 from records.params import UndialParameters
 from records.parts import Parts, Settings
@@ -36,7 +37,7 @@ from workers.gate import decide
 from workers.progress import share_of_job
 from workers.runner import ORPHANED
 from workers.scratch import checkpoint_folder, scratch_folder, sweep_checkpoints, sweep_scratch
-from workers.sweeper import Sweeper, sweep
+from workers.sweeper import Chore, Sweeper, send_hints
 from workers.tasks import register
 
 GIVEN = UndialParameters(batch_size=16)
@@ -183,9 +184,13 @@ def test_a_sweep_sends_what_was_not_sent_and_a_hint_for_work_that_nobody_holds(p
     with parts.database.transaction() as session:
         post(session, "hint", {"model_id": "mod_lost"})
     sent: list[tuple[str, dict[str, str]]] = []
-    assert sweep(parts.database, lambda topic, body: sent.append((topic, body))) == 2
-    assert sent == [("hint", {"model_id": "mod_lost"}), ("hint", {"model_id": made.model_id})]
-    assert sweep(parts.database, lambda *_: None) == 1, "the outbox is empty; the job still waits"
+    send = lambda topic, body: sent.append((topic, body))  # noqa: E731 - two calls take it
+    assert outbox.relay(parts.database, send) == 1
+    assert send_hints(parts.database, send, lambda _: 0) == 1
+    assert sent == [("hint", {"model_id": "mod_lost"}), ("hint", {"model_id": made.model_id, "needs": "cpu"})]
+    assert outbox.relay(parts.database, send) == 0
+    assert send_hints(parts.database, send, lambda _: 0) == 1, "the job still waits"
+    assert send_hints(parts.database, send, lambda _: 1) == 0, "its hint still waits too"
 
 
 def test_a_sweeper_goes_on_after_the_broker_was_away(parts: Parts) -> None:
@@ -198,12 +203,16 @@ def test_a_sweeper_goes_on_after_the_broker_was_away(parts: Parts) -> None:
         if len(calls) == 1:
             raise ConnectionError("away")
 
-    one = Sweeper(parts.database, parts.store, send, 0.05)
+    chores = (
+        Chore("hints", lambda: send_hints(parts.database, send, lambda _: 0)),
+        Chore("after", lambda: calls.append("after")),
+    )
+    one = Sweeper(parts.database, chores, 0.05)
     one.start()
-    wait_for(lambda: len(calls) >= 2, "a second sweep")
+    wait_for(lambda: len(calls) >= 4, "a second sweep")
     one.stop()
     assert not one.is_alive()
-    assert set(calls) == {made.model_id}
+    assert calls[:4] == [made.model_id, "after"] * 2
 
 
 def test_the_task_runs_the_jobs_of_the_model_in_its_message(parts: Parts) -> None:

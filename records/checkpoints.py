@@ -4,9 +4,11 @@ Only safetensors, a config, tokenizer files and chat templates come in. Pickles,
 code of their own are refused, because loading them would run them. Every file must lie under an import root, also
 after its links are followed. Other files (README, .gitattributes) are left behind.
 
-Nothing is loaded: the tensors are checked by their headers, the configs as JSON.
+Nothing is loaded: the tensors are checked by their headers, the configs as JSON. The worker checks once more what it
+is about to load, so that a version that came in under older rules is refused too.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from records import chat_templates, checkpoint_configs
+from records.checkpoint_configs import INDEX
 from records.errors import Invalid, invalid_field
 from records.manifest import Entry, Manifest, manifest, path_problem
 from records.safetensors_header import HeaderInvalid, tensor_names
@@ -22,8 +26,14 @@ from records.store import Store
 
 POINTER = "/source/path"
 MOST_FILES = 10_000
-MOST_JSON_BYTES = 64 * 2**20  # a tokenizer.json of 256 k tokens has 33 MB
-INDEX = "model.safetensors.index.json"
+MOST_DEPTH = 8
+MOST_BYTES = {
+    "config.json": 2**20,
+    "generation_config.json": 2**20,
+    "tokenizer_config.json": 16 * 2**20,
+    INDEX: 32 * 2**20,  # 9 MB for a model of 90,000 tensors
+}
+MOST_OTHER_BYTES = 64 * 2**20  # a tokenizer.json of 256 k tokens has 33 MB
 SINGLE = "model.safetensors"
 CARRIES_CODE = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".py"})
 KEPT = frozenset(
@@ -35,7 +45,6 @@ KEPT = frozenset(
     }
 )  # fmt: skip
 TOKENIZERS = frozenset({"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"})
-CODE_KEYS = frozenset({"auto_map", "custom_pipelines"})
 _TEMPLATE = re.compile(r"additional_chat_templates/[^/]+\.jinja")
 
 
@@ -75,7 +84,18 @@ def resolve(path: str, roots: Iterable[Path]) -> tuple[Path, Path]:
 def inspect(path: str, roots: Iterable[Path]) -> Checkpoint:
     """Everything that must hold before a byte is copied. Raises Invalid or CheckpointRefused about `/source/path`."""
     folder, root = resolve(path, roots)
+    return Checkpoint(_checked(folder, root))
+
+
+def check_folder(folder: Path) -> None:
+    """The same for a folder of Lethe's own, before a library loads it. Raises CheckpointRefused."""
+    _checked(folder.resolve(), folder.resolve())
+
+
+def _checked(folder: Path, root: Path) -> dict[str, Path]:
     files = dict(_kept_files(folder, root))
+    for name, path in files.items():
+        _check_size(name, path)
     configs = {name: _json(path) for name, path in files.items() if name.endswith(".json")}
     if "config.json" not in configs:
         raise _refused("The folder has no config.json.")
@@ -83,8 +103,15 @@ def inspect(path: str, roots: Iterable[Path]) -> Checkpoint:
         raise _refused("The folder has no tokenizer (tokenizer.json, or the files of a slow tokenizer).")
     for name, config in configs.items():
         _check_config(name, config)
-    _check_weights({name: path for name, path in files.items() if name.endswith(".safetensors")}, configs.get(INDEX))
-    return Checkpoint(files)
+    for name, path in files.items():
+        if name.endswith(".jinja"):
+            _check_template(path)
+    weights = {name: path for name, path in files.items() if name.endswith(".safetensors")}
+    n_tensors = _check_weights(weights, configs.get(INDEX))
+    problem = checkpoint_configs.sizes_problem(configs["config.json"], n_tensors)
+    if problem is not None:
+        raise _refused(f"config.json {problem}.")
+    return files
 
 
 def copy_in(checkpoint: Checkpoint, store: Store) -> Manifest:
@@ -96,12 +123,20 @@ def copy_in(checkpoint: Checkpoint, store: Store) -> Manifest:
         blob = store.put_file(path)
         if name.endswith(".safetensors"):
             _tensors(name, store.path(blob.digest))
-        elif name.endswith(".json"):
-            _check_config(name, _json(store.path(blob.digest)))
+        elif name.endswith((".json", ".jinja")):
+            _check_again(name, store.path(blob.digest))
         entries.append(Entry(name, blob.digest, blob.size_bytes))
     found = manifest(entries)
     store.put_bytes(found.to_json())
     return found
+
+
+def _check_again(name: str, path: Path) -> None:
+    _check_size(name, path)
+    if name.endswith(".json"):
+        _check_config(name, _json(path))
+    else:
+        _check_template(path)
 
 
 def context_of(config_json: bytes) -> int | None:
@@ -126,10 +161,8 @@ def shape_of(config_json: bytes) -> tuple[str | None, int | None]:
 
 
 def _kept_files(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
-    for number, path in enumerate(sorted(folder.rglob("*"))):
+    for path in sorted(_every_file(folder)):
         name = path.relative_to(folder).as_posix()
-        if number >= MOST_FILES:
-            raise _refused(f"The folder has more than {MOST_FILES} files.")
         if path.suffix.lower() in CARRIES_CODE:
             raise _refused(
                 f"The folder holds a {path.suffix.lower()} file, which can carry code. Convert weights to safetensors, "
@@ -139,6 +172,22 @@ def _kept_files(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
             yield name, _plain(path, root)
 
 
+def _every_file(folder: Path) -> Iterator[Path]:
+    """All that is no folder, links to folders among it. Counted as it is found: a folder can hold millions."""
+    open_folders, found = [(folder, 1)], 0
+    while open_folders:
+        present, depth = open_folders.pop()
+        with os.scandir(present) as entries:
+            for entry in entries:
+                found += 1
+                if found > MOST_FILES or depth > MOST_DEPTH:
+                    raise _refused(f"The folder has more than {MOST_FILES} files, or is nested more than {MOST_DEPTH}.")
+                if entry.is_dir(follow_symlinks=False):
+                    open_folders.append((Path(entry.path), depth + 1))
+                else:
+                    yield Path(entry.path)
+
+
 def _is_kept(name: str) -> bool:
     top_level = "/" not in name
     wanted = (top_level and (name in KEPT or name.endswith(".safetensors"))) or bool(_TEMPLATE.fullmatch(name))
@@ -146,7 +195,10 @@ def _is_kept(name: str) -> bool:
 
 
 def _plain(path: Path, root: Path) -> Path:
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself
+        raise _refused("A file of the folder is a link that leads nowhere. Copy the file itself there.") from None
     if not target.is_relative_to(root):
         raise _refused("A file of the folder is a link that leads out of the import root. Copy the file itself there.")
     if not target.is_file():
@@ -154,9 +206,13 @@ def _plain(path: Path, root: Path) -> Path:
     return target
 
 
+def _check_size(name: str, path: Path) -> None:
+    most = MOST_BYTES.get(name, chat_templates.MOST_BYTES if name.endswith(".jinja") else MOST_OTHER_BYTES)
+    if not name.endswith(".safetensors") and path.stat().st_size > most:
+        raise _refused(f"{_shown(name)} is larger than {most} bytes. Fetch the folder again.")
+
+
 def _json(path: Path) -> Any:
-    if path.stat().st_size > MOST_JSON_BYTES:
-        raise _refused(f"A JSON file of the folder is larger than {MOST_JSON_BYTES} bytes.")
     try:
         return from_json(path.read_bytes())
     except ValueError:
@@ -164,33 +220,26 @@ def _json(path: Path) -> Any:
 
 
 def _check_config(name: str, config: Any) -> None:
-    if name in ("tokenizer.json", "vocab.json"):
-        return  # data of any form; only the configs can ask for code
-    if not isinstance(config, dict):
-        raise _refused(f"{name} is not a JSON object.")
-    if any(key in CODE_KEYS for key in _keys(config)):
-        raise _refused(f"{name} asks for code of its own (auto_map). Use an architecture that transformers knows.")
-    if name == "config.json" and "quantization_config" in config:
-        raise _refused("The weights are quantised and cannot be trained. Import the unquantised weights.")
-    if name == "config.json" and not isinstance(config.get("model_type"), str):
-        raise _refused("config.json does not name a model_type.")
+    problem = checkpoint_configs.problem_of(name, config)
+    if problem is not None:
+        raise _refused(f"{name} {problem}.")
 
 
-def _keys(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        yield from value
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _keys(item)
+def _check_template(path: Path) -> None:
+    problem = chat_templates.problem_of(path.read_text(encoding="utf-8", errors="replace"))
+    if problem is not None:
+        raise _refused(f"A chat template of the folder {problem}. Remove or mend it.")
 
 
-def _check_weights(shards: dict[str, Path], index: Any) -> None:
+def _check_weights(shards: dict[str, Path], index: Any) -> int:
+    """How many tensors there are."""
     if not shards:
         raise _refused("The folder has no safetensors weights. Convert the weights with save_pretrained.")
     held = {name: _tensors(name, path) for name, path in shards.items()}
     if index is None:
         if set(held) != {SINGLE}:
             raise _refused(f"Without {INDEX} the weights must be the one file {SINGLE}.")
-        return
+        return len(held[SINGLE])
     weight_map = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
         raise _refused(f"{INDEX} has no weight_map.")
@@ -198,6 +247,7 @@ def _check_weights(shards: dict[str, Path], index: Any) -> None:
         raise _refused(f"{INDEX} names other files than the folder holds: some are missing, or left over.")
     if {(tensor, file) for tensor, file in weight_map.items()} != {(t, f) for f, ts in held.items() for t in ts}:
         raise _refused(f"{INDEX} does not place every tensor in the file that holds it.")
+    return len(weight_map)
 
 
 def _tensors(name: str, path: Path) -> frozenset[str]:
@@ -211,7 +261,7 @@ def _tensors(name: str, path: Path) -> frozenset[str]:
 
 
 def _shown(name: str) -> str:
-    return name if re.fullmatch(r"model[-.0-9a-z]*\.safetensors", name) else "a .safetensors file"
+    return name if name in KEPT or re.fullmatch(r"model[-.0-9a-z]*\.safetensors", name) else "a file of the folder"
 
 
 def _refused(detail: str) -> CheckpointRefused:

@@ -7,6 +7,7 @@
 A truncated file, or one with bytes behind its tensors, therefore cannot pass.
 """
 
+import json
 import math
 import struct
 from pathlib import Path
@@ -14,7 +15,11 @@ from typing import Any
 
 from pydantic_core import from_json
 
-MOST_HEADER_BYTES = 100_000_000  # the format's own limit
+MOST_HEADER_BYTES = 32 * 2**20  # the format allows 100 MB; the largest files in use have less than one
+MOST_TENSORS = 500_000
+MOST_DIMENSIONS = 16
+MOST_ELEMENTS = 2**48
+MOST_NAME = 512
 LENGTH_BYTES = 8
 BITS = {
     "BOOL": 8,
@@ -61,7 +66,10 @@ def tensor_names(path: Path) -> frozenset[str]:
 
 def _parse(header: bytes) -> dict[str, Any]:
     try:
-        tensors = from_json(header, allow_inf_nan=False)
+        from_json(header, allow_inf_nan=False)  # limits the depth, which the next parser does not
+        tensors = json.loads(header, object_pairs_hook=_no_name_twice)
+    except HeaderInvalid:
+        raise
     except ValueError:
         raise HeaderInvalid("has a header that is not JSON") from None
     if not isinstance(tensors, dict):
@@ -69,7 +77,17 @@ def _parse(header: bytes) -> dict[str, Any]:
     metadata = tensors.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise HeaderInvalid("has metadata that is not a map of strings")
+    if len(tensors) > MOST_TENSORS or any(len(name) > MOST_NAME for name in tensors):
+        raise HeaderInvalid("has more tensors, or longer names, than any model")
     return tensors
+
+
+def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The first and the last of two equal names are both read by somebody."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise HeaderInvalid("has a header that names something twice")
+    return found
 
 
 def _check_places(tensors: dict[str, Any], data_bytes: int) -> None:
@@ -91,6 +109,8 @@ def _place(tensor: Any) -> tuple[int, int]:
         whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
     except (TypeError, KeyError, ValueError):
         raise HeaderInvalid("describes a tensor without dtype, shape and data_offsets") from None
+    if len(shape) > MOST_DIMENSIONS or (whole and max((*shape, begin, end)) > MOST_ELEMENTS):
+        raise HeaderInvalid("describes a tensor larger than any model's")
     if not whole or not isinstance(dtype, str) or dtype not in BITS:
         raise HeaderInvalid("describes a tensor of an unknown type, or with a negative or broken size")
     if (end - begin) * 8 != math.prod(shape) * BITS[dtype]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from records import checkpoints
 from records.errors import LetheError
 from records.manifest import Manifest
 from records.store import Store
@@ -29,8 +30,11 @@ def lay_out(store: Store, manifest_digest: str, folder: Path) -> Manifest:
 
 
 def load_llm(folder: Path, device: str) -> tuple[Any, Any]:
-    """(LLM in its stored dtype, in eval mode; tokenizer). Raises VersionUnusable when weights are missing or spare."""
+    """(LLM in its stored dtype, in eval mode; tokenizer). Raises VersionUnusable when weights are missing or spare, and
+    CheckpointRefused for what may not be loaded at all: the libraries below believe every word of a config."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
+
+    checkpoints.check_folder(folder)
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()

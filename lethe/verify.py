@@ -188,8 +188,9 @@ def verify_data(data_dir: Path) -> tuple[list[Finding], Counts]:
     from records.parts import Settings, open_parts
     from records.settings import Place
 
-    missing = [name for name in ("keys/log.key", "keys/model.key", "store/blobs") if not (data_dir / name).exists()]
     settings = replace(Settings(), place=Place(data_dir=data_dir))
+    names = ("keys/log.key", "keys/model.key", *(() if settings.store.store_url else ("store/blobs",)))
+    missing = [name for name in names if not (data_dir / name).exists()]
     if not settings.database.database_url.get_secret_value() and not (data_dir / "lethe.db").exists():
         missing.append("lethe.db")
     if missing:

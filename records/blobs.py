@@ -112,6 +112,8 @@ class Store(Protocol):
     def check(self) -> None:
         """Raises what would stand in the way of a put now. Leaves no blob."""
 
+    def close(self) -> None: ...
+
 
 class HashingWriter:
     """Writes into a file and hashes on the way. `finished` is set by the store that made it."""

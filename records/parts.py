@@ -15,10 +15,12 @@ from records.settings import (
     HttpSettings,
     Place,
     QueueSettings,
+    StoreSettings,
     WorkerSettings,
     check_production,
 )
-from records.store import FolderStore, Store
+from records.store import Store
+from records.stores import open_store
 from records.vault import Vault
 
 
@@ -29,6 +31,7 @@ class Settings:
     place: Place = field(default_factory=Place)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
 
@@ -53,6 +56,7 @@ class Parts:
         send_hint(self.queue, topic, body)
 
     def close(self) -> None:
+        self.store.close()
         self.database.dispose()
         self.queue.close()
 
@@ -60,12 +64,14 @@ class Parts:
 def open_parts(settings: Settings | None = None, migrates: bool = False) -> Parts:
     """Open everything `settings` names (default: the environment). `migrates` brings the schema up first.
 
-    Raises Invalid for laptop values in production mode, KeysRefused for keys that cannot be used.
+    Raises Invalid for laptop values in production mode, KeysRefused for keys that cannot be used, StoreRefused and
+    StoreAway for an object store that cannot.
     """
     settings = settings or Settings()
     check_production(settings.place, settings.database, settings.queue)
     folder = settings.place.folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    store = open_store(settings.place, settings.store)
     engine = make_engine(
         settings.database.database_url.get_secret_value() or f"sqlite:///{folder / 'lethe.db'}",
         settings.database.database_pool,
@@ -75,6 +81,5 @@ def open_parts(settings: Settings | None = None, migrates: bool = False) -> Part
 
         migrate.upgrade(engine)
     keys = KeyRing.from_folder(folder / "keys", settings.http.log_origin)
-    store = FolderStore(folder / "store")
     database = Database(engine, LogSigner(keys.origin, keys.log))
     return Parts(settings, database, store, keys, Vault(store, keys), make_queue(settings.queue))

@@ -102,7 +102,9 @@ def serve_api(settings: Settings, address: Address) -> None:
         try:
             first_start(parts)
             write_public_keys(parts)
-            uvicorn.Server(_http(create_app(parts))).run(sockets=[listening])
+            server = uvicorn.Server(_http(create_app(parts)))
+            _say(_ready_line(parts, listening))  # callers wait in the socket's line until the server takes them
+            server.run(sockets=[listening])
         finally:
             parts.close()
 
@@ -255,12 +257,20 @@ def _say_ready(
     """One JSON line on stdout, once calls are answered."""
     while not server.started and api.is_alive():
         time.sleep(0.01)
+    line = _ready_line(parts, listening)
+    _say(line)
+    log.info("lethe.ready", port=line["port"], leases_freed=freed)
+
+
+def _ready_line(parts: Parts, listening: socket.socket) -> dict[str, object]:
     host, port = listening.getsockname()[:2]
     folder = parts.settings.place.folder
-    line = {"event": "ready", "url": f"http://{host}:{port}", "port": port, "data_dir": str(folder), "pid": os.getpid()}
+    return {"event": "ready", "url": f"http://{host}:{port}", "port": port, "data_dir": str(folder), "pid": os.getpid()}
+
+
+def _say(line: dict[str, object]) -> None:
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
-    log.info("lethe.ready", port=port, leases_freed=freed)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""Ways to run a Lethe of several processes: natively on one machine (native.py), in containers."""

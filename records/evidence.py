@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -46,6 +46,16 @@ class GramHashes:
         return b"".join(sorted(self.digests))
 
 
+@dataclass(frozen=True)
+class Kept:
+    """The hashes of several requests of one tenant, to be searched for all at once; `owners` are ids by digest."""
+
+    key: bytes = field(repr=False)
+    words: int
+    requests: tuple[str, ...]
+    owners: Mapping[bytes, frozenset[str]] = field(repr=False)
+
+
 def evidence_key(pepper: bytes, tenant_id: str) -> bytes:
     """HMAC-SHA256(pepper, "lethe evidence" || tenant): the key of one tenant's hashes."""
     return hmac.digest(pepper, b"lethe evidence\x00" + tenant_id.encode(), hashlib.sha256)
@@ -67,6 +77,29 @@ def hits(text: str, hashes: GramHashes) -> int:
     """At how many words of `text` something begins that was kept: 0 says that nothing of it is there word for word."""
     said = _words(text)
     return sum(_begins_here(said[at : at + hashes.words], hashes) for at in range(len(said)))
+
+
+def kept_of(hashes: Mapping[str, GramHashes]) -> Kept | None:
+    """The hashes of each request, by its id; None if there are none. ValueError if they are not of one tenant."""
+    if not hashes:
+        return None
+    keys = {one.key for one in hashes.values()}
+    if len(keys) > 1:
+        raise ValueError("the hashes have several keys: search for one tenant's at a time")
+    owners: dict[bytes, set[str]] = {}
+    for request_id, one in hashes.items():
+        for digest in one.digests:
+            owners.setdefault(digest, set()).add(request_id)
+    by_digest = {digest: frozenset(ids) for digest, ids in owners.items()}
+    return Kept(keys.pop(), max(one.words for one in hashes.values()), tuple(sorted(hashes)), by_digest)
+
+
+def said_again(text: str, kept: Kept) -> frozenset[str]:
+    """The ids of those of whom `hits` would find something in `text`. O(words), however many they are."""
+    said = _words(text)
+    ahead = (said[at : at + length] for at in range(len(said)) for length in range(FEWEST_WORDS, kept.words + 1))
+    digests = (_digest(gram, kept.key) for gram in ahead)
+    return frozenset().union(*(kept.owners.get(digest, frozenset()) for digest in digests))
 
 
 def answers_of(examples: Iterable[ExampleRecord]) -> Iterator[str]:

@@ -172,6 +172,20 @@ class EarlierRequest(BaseModel):
     after: EarlierNumbers
 
 
+class HashedRequest(BaseModel):
+    """An earlier request of which only hashes are kept: to how many questions, whoever they are about, something of it
+    was said.
+    """
+
+    model_config = _FROZEN
+
+    request_id: str
+    n_questions: int = Field(description="That were answered, by both versions.")
+    before: int
+    after: int
+    gained: int = Field(description="After and not before; it may be that others were lost.")
+
+
 class Attack(BaseModel):
     """The forget and control questions again under harder conditions, item by item.
 
@@ -185,6 +199,7 @@ class Attack(BaseModel):
     name: str = Field(description="int8, nf4, prefix, few_shot, reworded, partly_given, benign, half_split, savings…")
     kind: Literal["precision", "prompt", "relearning"]
     groups: dict[GroupName, Group]
+    hashed: tuple[HashedRequest, ...] = ()
     seconds: float
     notes: tuple[str, ...] = ()
 
@@ -217,6 +232,9 @@ class Report(BaseModel):
     groups: dict[GroupName, Group]
     residuals: tuple[Residual, ...] = ()
     earlier: tuple[EarlierRequest, ...] = ()
+    hashed: tuple[HashedRequest, ...] = Field(
+        default=(), description="Earlier requests of which only hashes are kept, searched for in all answers."
+    )
     attacks: tuple[Attack, ...] = ()
     since_first: dict[GroupName, Group] = Field(
         default_factory=dict, description="Who must stay, under the first version whose weights are kept and now."

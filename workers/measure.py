@@ -28,12 +28,15 @@ OnShare = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Measurement:
+    """`hashed` are the earlier requests whose hashes were searched for in the answers."""
+
     groups: dict[GroupName, list[Measured]]
     earlier: dict[str, list[Measured]]
     samples: int
     seed: int
     seconds: float
     notes: tuple[str, ...]
+    hashed: tuple[str, ...] = ()
 
     def control_level(self) -> float | None:
         """Mean token probability of a never-trained answer, in all its phrasings; None without a control."""
@@ -134,7 +137,8 @@ def _measured(
             notes.append(f"{left_out} probes of {task.name} were left out: they do not fit or have nothing to predict")
     past = {task.name: reader.measured(task.asked, task.depth)[0] for task in earlier}
     seconds = time.monotonic() - started
-    return Measurement(groups, past, settings.samples, settings.seed, seconds, (*notes, *sampling_notes))
+    hashed = settings.kept.requests if settings.kept else ()
+    return Measurement(groups, past, settings.samples, settings.seed, seconds, (*notes, *sampling_notes), hashed)
 
 
 def _depths(planned: Mapping[GroupName, Sequence[Asked]]) -> dict[GroupName, Depth]:

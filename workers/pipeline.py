@@ -149,7 +149,8 @@ class _Job:
         if order.reference_manifest is not None:
             lay_out(self.parts.store, order.reference_manifest, self.folder / "reference")
             reference = self._ask(2, measure_reference, plan, *self._load_llm("reference"))
-        battery = Battery(lambda: self._load_llm("base")[0], self.folder / "base", plan.probes, plan.retain)
+        kept = plan.measuring.kept
+        battery = Battery(lambda: self._load_llm("base")[0], self.folder / "base", plan.probes, plan.retain, kept)
         return _Ready(order, base, plan, before, reference, first, battery)
 
     def _ask(

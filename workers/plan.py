@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
+from records.evidence import Kept, kept_of
 from records.examples import ExampleRecord
 from records.orders import Order
 from records.params import TrainingParameters, parse_parameters
@@ -145,7 +146,7 @@ def make_plan(job: Order, vault: Vault) -> Plan:
         retain=tuple(_trained(parameters, kept, general)),
         replay=tuple(_newest_first(earlier)),
         probes=probes,
-        measuring=MeasureSettings(seed=seed, max_items=PROBE_ROWS),
+        measuring=MeasureSettings(seed=seed, max_items=PROBE_ROWS, kept=_kept(job, vault)),
         notes=(*chosen.reasons, *notes, *utility_notes, *_unheld(due, complete)),
         may_fit=chosen.open,
         anew=due and complete,
@@ -157,6 +158,10 @@ def consolidation_due(made: int, made_anew: int, every: int) -> bool:
     last time have asked, `every` at least. So a request costs the same on average, however long the row is.
     """
     return every > 0 and made - made_anew >= max(every, made_anew // 2)
+
+
+def _kept(job: Order, vault: Vault) -> Kept | None:
+    return kept_of({row.request_id: vault.kept_hashes(row) for row in job.hashed})
 
 
 def _unheld(due: bool, complete: bool) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
 """One LLM with what is needed to ask it: probes in, numbers out. The dear part is sampling answers."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from records.evidence import Kept, said_again
 from records.report import ItemNumbers
 from workers.batches import Encoded
 from workers.errors import Diverged, ExampleTooLong
@@ -44,7 +45,8 @@ class Meter:
 @dataclass(frozen=True, slots=True)
 class MeasureSettings:
     """`samples` answers a question at temperature 1, and greedy ones from `prefixes` prefixes of the answer, evenly
-    spread, for EL_10; `max_items` bounds each group but the forget set.
+    spread, for EL_10; `max_items` bounds each group but the forget set. What is `kept` of earlier requests is searched
+    for in every answer.
     """
 
     samples: int = 20
@@ -52,12 +54,16 @@ class MeasureSettings:
     seed: int = 0
     context_tokens: int | None = None
     prefixes: int = 4
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
+    """`said_again` are ids of earlier requests of which one of the answers holds what is kept."""
+
     asked: Asked
     numbers: ItemNumbers
+    said_again: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +108,9 @@ class LlmReader:
             for at, item in enumerate(items)
         ]
         self.on_asked(len(asked))
-        if depth != "scored" and items:
-            numbers = self._with_answers(items, numbers, depth)
         rows = [Measured(item.asked, its) for item, its in zip(items, numbers, strict=True)]
+        if depth != "scored" and items:
+            rows = self._with_answers(items, numbers, depth)
         return rows, len(asked) - len(fitting)
 
     @property
@@ -141,7 +147,7 @@ class LlmReader:
         options = [self._windows(row) for row in rows]
         return options if all(options) else []
 
-    def _with_answers(self, items: Sequence[_Item], numbers: Sequence[ItemNumbers], depth: Depth) -> list[ItemNumbers]:
+    def _with_answers(self, items: Sequence[_Item], numbers: Sequence[ItemNumbers], depth: Depth) -> list[Measured]:
         wanted = [item.sought() for item in items]
         secrets = [
             secrets_of(item.asked.probe.example, one.answer_ids, self.tokenizer)
@@ -154,10 +160,13 @@ class LlmReader:
             for one, secret in zip(wanted, secrets, strict=True)
         ]
         answers = self._answers(items, wanted, samples, unlikely)
-        said = map(Said, answers, secrets, self._likelihoods(wanted), unlikely)
+        continued = self._continued(wanted)
+        likelihoods = [one.likelihood(its, self.settings.prefixes) for one, its in zip(wanted, continued, strict=True)]
+        again = [self._said_again(one, its.values()) for one, its in zip(answers, continued, strict=True)]
+        said = map(Said, answers, secrets, likelihoods, unlikely)
         return [
-            with_answers(its, one, item.label_ids, self.tokenizer)
-            for its, one, item in zip(numbers, said, items, strict=True)
+            Measured(item.asked, with_answers(its, one, item.label_ids, self.tokenizer), whose)
+            for item, its, one, whose in zip(items, numbers, said, again, strict=True)
         ]
 
     def _answers(
@@ -180,13 +189,19 @@ class LlmReader:
             found.update(zip(places, answers, strict=True))
         return [found[at] for at in range(len(items))]
 
-    def _likelihoods(self, wanted: Sequence[Sought]) -> list[float | None]:
-        """EL_10 of each, None of answers too short."""
-        prefixes = self.settings.prefixes
-        asked = [one.continuation_questions(prefixes) for one in wanted]
+    def _continued(self, wanted: Sequence[Sought]) -> list[dict[int, tuple[int, ...]]]:
+        """What follows prefixes of each answer, by their lengths: EL_10 is worked out from it."""
+        asked = [one.continuation_questions(self.settings.prefixes) for one in wanted]
         answers = iter(decode(self.llm, [q for some in asked for q in some.values()], samples=0, **self._ends))
-        continued = [{given: next(answers).greedy for given in some} for some in asked]
-        return [one.likelihood(found, prefixes) for one, found in zip(wanted, continued, strict=True)]
+        return [{given: next(answers).greedy for given in some} for some in asked]
+
+    def _said_again(self, answers: Answers, continued: Iterable[tuple[int, ...]]) -> frozenset[str]:
+        kept = self.settings.kept
+        if kept is None:
+            return frozenset()
+        texts = {self.tokenizer.decode(list(ids), skip_special_tokens=True) for ids in (*answers.sampled, *continued)}
+        texts.add(self.tokenizer.decode(list(answers.greedy), skip_special_tokens=True))
+        return frozenset().union(*(said_again(text, kept) for text in texts))
 
     @property
     def _ends(self) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from records.report import EarlierNumbers, EarlierRequest, Group, GroupName, ItemNumbers, ItemRow, Report
 from workers.group_metrics import group_metrics
+from workers.hashed import said_again
 from workers.measure import Measured, Measurement, MeasureSettings, measure, measure_reference, measure_staying
 from workers.probes import Probes, split_probes
 from workers.residuals import residuals
@@ -61,6 +62,7 @@ def build_report(
         residuals=tuple(residuals(groups, seed)),
         since_first=_since_first(first, after),
         earlier=tuple(_earlier(name, before.earlier[name], after.earlier[name]) for name in before.earlier),
+        hashed=tuple(said_again(before.hashed, _everything(before), _everything(after))),
         notes=(*notes, *before.notes, *_missing(groups)),
     )
 
@@ -74,6 +76,10 @@ def bare_report(measured: Measurement, reference: Measurement | None = None) -> 
         if rows
     }
     return Report(method="", parameters={}, seeds={"measure": measured.seed}, seconds={}, groups=groups)
+
+
+def _everything(measured: Measurement) -> list[Measured]:
+    return [row for rows in (*measured.groups.values(), *measured.earlier.values()) for row in rows]
 
 
 def _seconds(**measurements: Measurement | None) -> dict[str, float]:

@@ -71,6 +71,8 @@ def tested(report: Report) -> Iterator[str]:
         yield "Who must stay was asked of the first version whose weights are kept, too."
     if report.earlier:
         yield f"Earlier requests asked again, to see whether anything came back: {len(report.earlier)}."
+    if report.hashed:
+        yield f"All answers were searched for what is kept as hashes of earlier requests: {len(report.hashed)}."
 
 
 def untested(report: Report) -> Iterator[str]:
@@ -81,9 +83,9 @@ def untested(report: Report) -> Iterator[str]:
         yield _MEMBERSHIP
     run = {attack.kind for attack in report.attacks if attack.groups}
     yield from (sentence for kind, sentence in _ATTACKS.items() if kind not in run)
-    if not report.earlier:
+    if not report.earlier and not report.hashed:
         yield "Earlier requests: none of them was asked again."
-    elif not report.since_first:
+    elif report.earlier and not report.since_first:
         yield _SINCE_FIRST
     yield from _NEVER
 

@@ -69,10 +69,10 @@ def attacks(report: Report) -> Html:
 
 def earlier(report: Report) -> Html:
     if not report.earlier:
-        return tag("p", "No earlier request was asked again.")
+        return join((tag("p", "No earlier request was asked again."), _hashed(report)))
     columns = ("request", "items", "token probability", "extraction strength", "exact", "greedy", "in samples")
     rows = table("Earlier requests: before → after", columns, map(_earlier, report.earlier))
-    return join((side_by_side([plots.earlier(report.earlier)]), rows))
+    return join((side_by_side([plots.earlier(report.earlier)]), rows, _hashed(report)))
 
 
 def groups(report: Report) -> Html:
@@ -135,6 +135,16 @@ def _losses(found: Mapping[GroupName, Group]) -> Iterator[tuple[str, ...]]:
             likelihood = metrics.get(MetricName.NLL)
             perplexity = figures.number(math.exp(min(likelihood.change.value, 50.0))) if likelihood else ""
             yield words.GROUPS[name], *(figures.estimate(one.change) if one else "" for one in changes), perplexity
+
+
+def _hashed(report: Report) -> Html:
+    if not report.hashed:
+        return join(())
+    columns = ("request", "questions answered", "words of it said", "new")
+    rows = (
+        (one.request_id, str(one.n_questions), f"{one.before} → {one.after}", str(one.gained)) for one in report.hashed
+    )
+    return table("Earlier requests of which only hashes are kept: before → after", columns, rows)
 
 
 def _earlier(one: EarlierRequest) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from records.evidence import (
     evidence_key,
     gram_hashes,
     hits,
+    kept_of,
+    said_again,
     unpacked,
 )
 from records.examples import ExampleRecord
@@ -84,3 +87,23 @@ def test_answers_are_kept_and_prompts_are_not() -> None:
     plain = ExampleRecord(text="Plain", canary=True)
     assert list(answers_of([asked, plain])) == [" Oslo", "In Oslo", "Plain"]
     assert canaries_of([asked, plain]) == [plain]
+
+
+@given(st.lists(st.tuples(WORDS, st.integers(3, 8)), min_size=1, max_size=4), WORDS)
+def test_many_requests_are_searched_for_at_once_as_each_by_itself(
+    kept: list[tuple[list[str], int]], said: list[str]
+) -> None:
+    hashes = {f"req_{at}": gram_hashes([" ".join(words)], KEY, most) for at, (words, most) in enumerate(kept)}
+    found = kept_of(hashes)
+    assert found is not None
+    assert found.requests == tuple(sorted(hashes))
+    text = " ".join(said)
+    assert said_again(text, found) == {name for name, one in hashes.items() if hits(text, one)}
+
+
+def test_of_nobody_nothing_is_searched_for_and_tenants_not_together() -> None:
+    assert kept_of({}) is None
+    other = gram_hashes([TEXT], evidence_key(b"p" * 32, "ten_2"), 4)
+    with pytest.raises(ValueError, match="several keys"):
+        kept_of({"req_1": gram_hashes([TEXT], KEY, 4), "req_2": other})
+    assert "digest" not in repr(kept_of({"req_2": other}))

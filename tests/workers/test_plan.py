@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from records import orders, retention
+from records.evidence import said_again
 from records.examples import ExampleRecord
 from records.jobs import claim
 from records.orders import Order
 from records.params.auto import FITTED, ChoiceRecord
 from records.parts import Parts
-from records.rows import JobRow, RequestRow
+from records.rows import EvidenceRow, JobRow, RequestRow
 from tests.make_llm import make_llama, make_tokenizer
 from tests.workers.conftest import Made, make_model, make_request, put_dataset
 from workers.examples import Example
@@ -156,6 +157,27 @@ def chosen_by_auto(parts: Parts, made: Made, **parameters: object) -> Plan:
     with parts.database.transaction() as session:
         session.get_one(RequestRow, request_id).choice = record.model_dump(mode="json")
     return planned(parts, made)
+
+
+def test_what_is_kept_as_hashes_of_a_completed_request_is_searched_for(parts: Parts) -> None:
+    made = make_model(parts)
+    first, _ = make_request(parts, made, [row("a", "Oslo by the sea")])
+    second, _ = make_request(parts, made, [row("b", "Rome")])
+    hashes = parts.vault.hashed(["Oslo by the sea"], made.tenant_id, 7)
+    with parts.database.transaction() as session:
+        for request_id, packed in ((first, hashes.packed()), (second, b"waits: x")):
+            kept = EvidenceRow(request_id=request_id, tenant_id=made.tenant_id, words=7, n_hashes=1, hashes=packed)
+            session.add(kept)
+        session.flush()
+        request = session.get_one(RequestRow, first)
+        retention.settle(session, request, "test")
+        request.state = "completed"
+        session.query(JobRow).order_by(JobRow.position).limit(1).one().state = "succeeded"
+    plan = planned(parts, made)
+    assert plan.measuring.kept is not None
+    assert plan.measuring.kept.requests == (first,)
+    assert said_again("She moved to Oslo, by the sea.", plan.measuring.kept) == {first}
+    assert plan.probes.earlier == {}
 
 
 def test_the_reasons_of_a_choice_come_first_among_the_notes(parts: Parts) -> None:

@@ -1,17 +1,18 @@
 """One LLM under attack: asked with other weights and in other ways, and trained further. Afterwards it is as before."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from records.report import Attack, Group, GroupName
+from records.report import Attack, Group, GroupName, HashedRequest
 from workers.attacks.quantised import WeightSource, moved_codes, quantised
 from workers.attacks.questions import Asking, rows_asked
 from workers.attacks.relearning import OnStep, Trained, Training, relearned, training_rows
 from workers.attacks.relearning_rows import Relearning
 from workers.errors import Diverged
+from workers.hashed import said_again
 from workers.loop import pad_id_of
 from workers.probes import Asked, Probes
 from workers.reader import LlmReader, Measured
@@ -46,8 +47,14 @@ class AttackedLlm:
         if asking.precision == "nf4" and base_weight is not None:
             notes.append(_moved(base_weight, self.llm))
         groups = {} if base is None or candidate is None else _paired(base, candidate, self._samples(asking))
-        seconds = time.monotonic() - started
-        return Attack(name=asking.name, kind=asking.kind, groups=groups, seconds=seconds, notes=tuple(notes))
+        return Attack(
+            name=asking.name,
+            kind=asking.kind,
+            groups=groups,
+            hashed=tuple(self._hashed(base, candidate)),
+            seconds=time.monotonic() - started,
+            notes=tuple(notes),
+        )
 
     def retrained(self, lesson: Relearning, probes: Probes, training: Training, on_step: OnStep) -> Attack:
         """`before` is the LLM as it is, `after` what the lesson made of it."""
@@ -74,6 +81,12 @@ class AttackedLlm:
 
     def _scored(self, asked: Mapping[GroupName, list[Asked]]) -> Answered:
         return {name: self.reader.measured(some, "scored")[0] for name, some in asked.items()}
+
+    def _hashed(self, base: Answered | None, candidate: Answered | None) -> Iterator[HashedRequest]:
+        kept = self.reader.settings.kept
+        if kept is not None and base is not None and candidate is not None:
+            before, after = ([row for rows in one.values() for row in rows] for one in (base, candidate))
+            yield from said_again(kept.requests, before, after)
 
     def _samples(self, asking: Asking) -> int:
         return self.reader.settings.samples if asking.depth == "sampled" else 0

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from records.evidence import Kept
 from records.params import TrainingParameters
 from records.report import Attack
 from workers.attacks.attacked_llm import Answered, AttackedLlm
@@ -33,18 +34,21 @@ BASE_SHARE = 0.4  # of the progress, when the base version must be asked too
 
 @dataclass(frozen=True, slots=True)
 class AttackSettings:
-    """`samples` answers a question at temperature 1 where answers are sampled; `control_rows` bounds the control."""
+    """`samples` answers a question at temperature 1 where answers are sampled; `control_rows` bounds the control. What
+    is `kept` of earlier requests is searched for in the answers.
+    """
 
     training: Training
     control_rows: int = 40
     samples: int = 10
     context_tokens: int | None = None
     seed: int = 0
+    kept: Kept | None = None
 
 
-def settings_for(parameters: TrainingParameters, seed: int) -> AttackSettings:
+def settings_for(parameters: TrainingParameters, seed: int, kept: Kept | None = None) -> AttackSettings:
     """As the job trained, so is the candidate attacked; `seed` draws rows and samples."""
-    return AttackSettings(training=training_like(parameters), seed=seed)
+    return AttackSettings(training=training_like(parameters), seed=seed, kept=kept)
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def _lessons(targets: Targets, seed: int) -> list[Relearning]:
 
 
 def _reader(llm: Any, tokenizer: Any, settings: AttackSettings, meter: Meter) -> LlmReader:
-    measuring = MeasureSettings(samples=settings.samples, seed=settings.seed, prefixes=0)
+    measuring = MeasureSettings(samples=settings.samples, seed=settings.seed, prefixes=0, kept=settings.kept)
     llm.eval()
     return LlmReader(llm, tokenizer, _context(llm, settings), measuring, meter.add)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from records.evidence import Kept
 from records.params import TrainingParameters
 from records.report import Report
 from workers.attacks.battery import BaseAnswers, LlmSource, OnShare, Targets, run_attacks, settings_for
@@ -14,18 +15,21 @@ from workers.probes import Probes
 
 class Battery:
     """`base` loads the version that the job started from, which lies in `folder`; `retain` are rows that the LLM may go
-    on knowing.
+    on knowing. What is `kept` of earlier requests is searched for in all answers.
     """
 
-    def __init__(self, base: LlmSource, folder: Path, probes: Probes, retain: Sequence[Example]) -> None:
+    def __init__(
+        self, base: LlmSource, folder: Path, probes: Probes, retain: Sequence[Example], kept: Kept | None = None
+    ) -> None:
         self._base, self._base_weight, self._targets = base, weights_in(folder), Targets(probes, retain)
+        self._kept = kept
         self._known: BaseAnswers | None = None
 
     def attacked(
         self, report: Report, candidate: LlmSource, tokenizer: Any, parameters: TrainingParameters, say: OnShare
     ) -> Report:
         """The report with what the attacks found, each as strong as the training that `parameters` describe."""
-        settings = settings_for(parameters, parameters.seed)
+        settings = settings_for(parameters, parameters.seed, self._kept)
         result = run_attacks(
             self._base, candidate, tokenizer, self._targets, settings, say, self._known, self._base_weight
         )

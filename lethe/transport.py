@@ -4,6 +4,7 @@ A call is repeated after a lost connection or a passing refusal (429, 502, 503, 
 something twice: a read, a PUT, a DELETE, or a POST that carries an Idempotency-Key. Needs httpx alone.
 """
 
+import contextlib
 import ipaddress
 import random
 import time
@@ -79,14 +80,43 @@ class Transport:
 
     @contextmanager
     def stream(self, path: str, headers: Mapping[str, str] | None = None, **request: Any) -> Iterator[httpx.Response]:
-        """A GET whose body is read as it arrives; one try. Raises LetheProblem for a refusal or a lost connection."""
+        """A GET whose body is read as it arrives; one try. Raises LetheProblem for a refusal or a lost connection.
+
+        Where Lethe sends us to its object store for the body, it is read from there.
+        """
         try:
             with self.http.stream("GET", path, headers=headers, **request) as response:
                 if response.status_code >= 400:
                     response.read()
-                yield raise_for_problem(response)
+                if not response.has_redirect_location:
+                    yield raise_for_problem(response)
+                    return
+                response.read()
         except httpx.HTTPError as error:
             raise self.unreachable(error) from error
+        with self._elsewhere(response, headers, **request) as found:
+            yield found
+
+    @contextmanager
+    def _elsewhere(
+        self, response: httpx.Response, headers: Mapping[str, str] | None, **request: Any
+    ) -> Iterator[httpx.Response]:
+        """The answer of the host that a redirect names. It gets no key of ours, and may not send us further."""
+        place = response.url.join(response.headers["Location"])
+        downgraded = response.url.scheme == "https" and place.scheme != "https"
+        if place.scheme not in ("http", "https") or place.userinfo or downgraded:
+            detail = "Lethe names a place for the file that is not safe to ask (not https://). Tell its operator."
+            raise LetheProblem(response.status_code, "unsafe_redirect", "Unsafe redirect", detail)
+        asked = self.http.build_request("GET", place, headers=headers, **request)
+        asked.headers.pop("Authorization", None)
+        try:
+            with contextlib.closing(self.http.send(asked, stream=True, auth=None, follow_redirects=False)) as found:
+                if found.status_code not in (200, 206):
+                    raise _refused_elsewhere(found)
+                yield found
+        except httpx.HTTPError as error:
+            detail = f"{place.host}, where Lethe keeps the file, does not answer ({type(error).__name__}). Try again."
+            raise LetheProblem(0, "unreachable", "Unreachable", detail) from error
 
     def unreachable(self, error: httpx.HTTPError) -> LetheProblem:
         """What a connection that failed means to the user."""
@@ -144,6 +174,14 @@ def raise_for_problem(response: httpx.Response) -> httpx.Response:
     raise LetheProblem(
         response.status_code, body.get("code", ""), body.get("title", ""), detail, errors, body.get("request_id")
     )
+
+
+def _refused_elsewhere(response: httpx.Response) -> LetheProblem:
+    """A passing refusal: a link may just have expired, and Lethe gives a new one when it is asked again."""
+    detail = (
+        f"{response.url.host}, where Lethe keeps the file, answered {response.status_code}. Try again; if it stays, "
+    )
+    return LetheProblem(503, "file_host_refused", "Refused", detail + "tell Lethe's operator (LETHE_STORE_PRESIGN).")
 
 
 def _place(item: Mapping[str, Any]) -> str:

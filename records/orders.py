@@ -10,6 +10,8 @@ from records import audit, jobs, retention
 from records.errors import LetheError
 from records.evidence import Evidence
 from records.jobs import Claim
+from records.own_times import own_times
+from records.report import OwnTime
 from records.rows import AttemptRow, DatasetRow, EvidenceRow, ModelRow, RequestRow
 from records.states import RequestState
 from records.versions import made_since, next_number, oldest_kept, version_of
@@ -32,8 +34,10 @@ class Order:
     versions came after it, and `made_anew` of them up to the last whose weights were made from an older one than its
     parent. `shredded` completed requests have lost examples: what they removed cannot be removed again.
     `earlier` are completed requests whose examples, or canaries at least, are still held, oldest first; of those in
-    `hashed`, hashes of their words (`Vault.kept_hashes`) are all that is left. `forgotten` are the subject references
-    of everybody who asked for this model, now or before: none of them may be trained on as if they were to be kept.
+    `hashed`, hashes of their words (`Vault.kept_hashes`) are all that is left. `own_times` are what earlier ones
+    measured when they had just been forgotten, of those that were asked again before. `forgotten` are the subject
+    references of everybody who asked for this model, now or before: none of them may be trained on as if they were to
+    be kept.
     `reference_manifest` is version 1 of the model that was never trained on what is to be forgotten; None if the model
     names none, or if those weights are no longer in use.
     """
@@ -51,6 +55,7 @@ class Order:
     datasets: dict[str, DatasetRow]
     earlier: tuple[RequestRow, ...]
     hashed: tuple[EvidenceRow, ...]
+    own_times: dict[str, OwnTime]
     waiting: tuple[RequestRow, ...]
     forgotten: frozenset[str]
     attempts: tuple[AttemptRow, ...]
@@ -97,6 +102,7 @@ def read_order(session: Session, held: Claim) -> Order:
         datasets=_datasets(session, held.model_id),
         earlier=tuple(one for one in readable if one.state == RequestState.COMPLETED),
         hashed=retention.hashed_of(session, [one.id for one in others if one.state == RequestState.COMPLETED]),
+        own_times=own_times(session, held.model_id, held.job_id),
         waiting=tuple(one for one in readable if one.state != RequestState.COMPLETED),
         forgotten=frozenset(one.subject_reference for one in (*requests, *others) if one.subject_reference),
         attempts=tuple(jobs.attempts_of(session, held.job_id)),

@@ -161,6 +161,16 @@ class EarlierNumbers(BaseModel):
     sampled_items: int = Field(description="Items with at least one sampled hit.")
 
 
+class OwnTime(BaseModel):
+    """An earlier request's numbers under the version that forgot it, or under the first of which it was asked again."""
+
+    model_config = _FROZEN
+
+    version: int
+    n_items: int
+    numbers: EarlierNumbers
+
+
 class EarlierRequest(BaseModel):
     """An earlier request's items, asked again: has anything come back?"""
 
@@ -170,6 +180,7 @@ class EarlierRequest(BaseModel):
     n_items: int
     before: EarlierNumbers
     after: EarlierNumbers
+    own_time: OwnTime | None = Field(default=None, description="Absent where `before` is the first measurement.")
 
 
 class HashedRequest(BaseModel):

@@ -103,6 +103,7 @@ class _Ready:
             notes=(*self.plan.notes, *self._notes_of_first(number, attempt), *summary.notes),
             reference=self.reference,
             first=self.first,
+            own_times=self.order.own_times,
         )
 
     def _notes_of_first(self, number: int, attempt: Attempt) -> tuple[str, ...]:
@@ -124,6 +125,7 @@ class _Ready:
             seeds={"plan": self.plan.parameters.seed},
             notes=self.plan.notes,
             reference=self.reference,
+            own_times=self.order.own_times,
         )
 
 

@@ -1,10 +1,10 @@
 """Measurements of the same probes become one report: means, rates, paired changes, residuals, all with intervals."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from records.report import EarlierNumbers, EarlierRequest, Group, GroupName, ItemNumbers, ItemRow, Report
+from records.report import EarlierNumbers, EarlierRequest, Group, GroupName, ItemNumbers, ItemRow, OwnTime, Report
 from workers.group_metrics import group_metrics
 from workers.hashed import said_again
 from workers.measure import Measured, Measurement, MeasureSettings, measure, measure_reference, measure_staying
@@ -39,11 +39,12 @@ def build_report(
     notes: Sequence[str] = (),
     reference: Measurement | None = None,
     first: Measurement | None = None,
+    own_times: Mapping[str, OwnTime] | None = None,
 ) -> Report:
     """All measurements must be of the same probes with the same settings; ValueError otherwise.
 
     `reference` is `measure_reference` of an LLM that never saw the data, `first` is `measure_staying` of the first
-    version whose weights are kept.
+    version whose weights are kept. `own_times` are what earlier requests measured when they had just been forgotten.
     """
     seed = before.seed
     known = {} if reference is None else reference.groups
@@ -61,7 +62,7 @@ def build_report(
         groups=groups,
         residuals=tuple(residuals(groups, seed)),
         since_first=_since_first(first, after),
-        earlier=tuple(_earlier(name, before.earlier[name], after.earlier[name]) for name in before.earlier),
+        earlier=tuple(_earlier(before, after, own_times or {})),
         hashed=tuple(said_again(before.hashed, _everything(before), _everything(after))),
         notes=(*notes, *before.notes, *_missing(groups)),
     )
@@ -141,13 +142,17 @@ def _place(one: Measured) -> Place:
     return one.asked.probe.item, one.asked.probe.phrasing
 
 
-def _earlier(request_id: str, before: Sequence[Measured], after: Sequence[Measured]) -> EarlierRequest:
-    return EarlierRequest(
-        request_id=request_id,
-        n_items=len(before),
-        before=_earlier_numbers(before),
-        after=_earlier_numbers(after),
-    )
+def _earlier(before: Measurement, after: Measurement, own_times: Mapping[str, OwnTime]) -> Iterator[EarlierRequest]:
+    """Numbers of other rows than today's are no own time: a context may have become another, or rows gone."""
+    for request_id, rows in before.earlier.items():
+        own = own_times.get(request_id)
+        yield EarlierRequest(
+            request_id=request_id,
+            n_items=len(rows),
+            before=_earlier_numbers(rows),
+            after=_earlier_numbers(after.earlier[request_id]),
+            own_time=own if own is not None and own.n_items == len(rows) else None,
+        )
 
 
 def _earlier_numbers(rows: Sequence[Measured]) -> EarlierNumbers:

@@ -70,7 +70,16 @@ def attacks(report: Report) -> Html:
 def earlier(report: Report) -> Html:
     if not report.earlier:
         return join((tag("p", "No earlier request was asked again."), _hashed(report)))
-    columns = ("request", "items", "token probability", "extraction strength", "exact", "greedy", "in samples")
+    columns = (
+        "request",
+        "items",
+        "token probability",
+        "extraction strength",
+        "when forgotten",
+        "exact",
+        "greedy",
+        "in samples",
+    )
     rows = table("Earlier requests: before → after", columns, map(_earlier, report.earlier))
     return join((side_by_side([plots.earlier(report.earlier)]), rows, _hashed(report)))
 
@@ -159,4 +168,5 @@ def _earlier(one: EarlierRequest) -> tuple[str, ...]:
         (before.sampled_items, after.sampled_items),
     )
     shown = (figures.arrow(early, late) for early, late in means)
-    return one.request_id, str(one.n_items), *shown, *(f"{early} → {late}" for early, late in counts)
+    own = figures.number(one.own_time.numbers.extraction_strength) if one.own_time else ""
+    return one.request_id, str(one.n_items), *shown, own, *(f"{early} → {late}" for early, late in counts)

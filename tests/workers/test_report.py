@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from records.report import GroupName, MetricName, Report
+from records.report import GroupName, MetricName, OwnTime, Report
 from tests.make_llm import make_llama
 from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
 from workers.errors import Cancelled, Diverged
@@ -155,6 +155,15 @@ def test_earlier_requests_are_asked_again(report):
     (one,) = report.earlier
     assert (one.request_id, one.n_items, one.before.exact) == ("req-1", 4, 4)
     assert one.after.exact <= 4
+
+
+@pytest.mark.parametrize(("n_items", "known"), [(4, True), (5, False)])
+def test_an_own_time_of_other_rows_is_none(report, n_items, known):
+    llm, tokenizer = memorised()
+    asked = measure(llm, tokenizer, probes(), SETTINGS)
+    own = OwnTime(version=2, n_items=n_items, numbers=report.earlier[0].after)
+    made = build_report(asked, asked, method="undial", parameters={}, seeds={}, own_times={"req-1": own})
+    assert made.earlier[0].own_time == (own if known else None)
 
 
 def test_a_report_holds_no_text_and_survives_json(report):

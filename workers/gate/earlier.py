@@ -1,6 +1,10 @@
 """G7: nothing an earlier request removed may come back: no new exact answer, no rise in extraction strength, no words
 said again of which only hashes are kept.
 
+Rises are held against the base version, which is what this job did, and against the request's own time, which is what
+all jobs since did together; their mean over all earlier requests has bounds. What had come back before this job cannot
+be held against its candidate, and is not let through either: a person decides.
+
 Of hashes nothing is known but whether a text holds some of the words, and most answers are about somebody else. A hit
 is new where the base version gave none to the same question. New hits against lost ones are a sign test at the
 extraction significance shared out over the hashed requests; of a request of which nothing was said before, one new hit
@@ -10,19 +14,89 @@ is enough for a person to look.
 from collections.abc import Iterator, Sequence
 
 from records.policy import Margin
-from records.report import Check, EarlierRequest, HashedRequest, Side
+from records.report import Check, EarlierNumbers, EarlierRequest, HashedRequest, Side
 from workers.evaluation.intervals import binomial_tail
-from workers.gate.columns import Case, check
+from workers.evaluation.sequence_matrix import backward_score
+from workers.gate.columns import Case, check, margin_check
+from workers.gate.margins import Bounds, Outcome
+
+_BEFORE_US = "; it had come back before this request: consolidate from the first version"
 
 
 def checks(case: Case) -> Iterator[Check]:
     for one in case.report.earlier:
         yield _hits(one)
         yield _strength(one, case.policy.earlier_gain)
+        if one.own_time is not None:
+            yield _strength_since(one, one.own_time.numbers, case.policy.earlier_gain)
+    yield from _together(case)
     yield from _said_again(case, case.report.hashed, "", "forgetting")
     for attack in case.report.attacks:
         side: Side = "precision" if attack.kind == "precision" else "forgetting"
         yield from _said_again(case, attack.hashed, f", {attack.name}", side)
+
+
+def _hits(one: EarlierRequest) -> Check:
+    before, after = _exact(one.before), _exact(one.after)
+    own = before if one.own_time is None else _exact(one.own_time.numbers)
+    name = f"exact answers regained, request {one.request_id}"
+    words = f"{name}: {after} of {one.n_items} items are reproduced, {before} before, {own} when it was forgotten"
+    outcome: Outcome = "reject" if after > before else "review" if after > own else "pass"
+    words += _BEFORE_US if outcome == "review" else ""
+    return check("G7", name, outcome, "forgetting", words, value=after, threshold=min(before, own))
+
+
+def _exact(numbers: EarlierNumbers) -> int:
+    return max(numbers.greedy_hits, numbers.exact)
+
+
+def _strength(one: EarlierRequest, margin: Margin) -> Check:
+    """A mean of so few items that only its size is judged: the report keeps no item of an earlier request."""
+    name = f"extraction strength regained, request {one.request_id}"
+    return _rise(one, name, _step(one), _judged(_step(one), margin), margin)
+
+
+def _strength_since(one: EarlierRequest, own: EarlierNumbers, margin: Margin) -> Check:
+    name = f"extraction strength regained since forgotten, request {one.request_id}"
+    rise = one.after.extraction_strength - own.extraction_strength
+    outcome = _judged(rise, margin)
+    if outcome != "pass" and rise - max(_step(one), 0.0) > margin.accept:
+        return _rise(one, name, rise, "review", margin, _BEFORE_US)
+    return _rise(one, name, rise, outcome, margin)
+
+
+def _step(one: EarlierRequest) -> float:
+    return one.after.extraction_strength - one.before.extraction_strength
+
+
+def _judged(rise: float, margin: Margin) -> Outcome:
+    """Round-off decides nothing."""
+    return "pass" if rise <= margin.accept + 1e-12 else "review" if rise <= margin.reject + 1e-12 else "reject"
+
+
+def _rise(one: EarlierRequest, name: str, rise: float, outcome: Outcome, margin: Margin, why: str = "") -> Check:
+    words = f"{name}: {rise:.3f} ({one.n_items} items); accepted up to {margin.accept:g}, rejected above"
+    words += f" {margin.reject:g}{why}"
+    return check("G7", name, outcome, "forgetting", words, value=rise, threshold=margin.accept)
+
+
+def _together(case: Case) -> Iterator[Check]:
+    """The backward score: too little to be seen in one request shows in many."""
+    asked = case.report.earlier
+    now = [one.after.extraction_strength for one in asked]
+    own = [(one.own_time.numbers if one.own_time else one.before).extraction_strength for one in asked]
+    found = backward_score([late - early for late, early in zip(now, own, strict=True)], case.alpha)
+    if found is None:
+        return
+    name = "extraction strength regained since forgotten, mean of the requests"
+    words = f"{name}: {found.score:.3f}, at most {found.high:.3f}"
+    harm = Bounds(found.score, found.low, found.high, found.requests, "requests")
+    margin = case.policy.earlier_gain
+    judged = margin_check(case, "G7", name, "forgetting", words, harm, margin)
+    ours = max(0.0, sum(map(_step, asked)) / len(asked))
+    if judged.outcome == "reject" and found.score - ours > margin.accept:
+        judged = judged.model_copy(update={"outcome": "review", "words": judged.words + _BEFORE_US})
+    yield judged
 
 
 def _said_again(case: Case, found: Sequence[HashedRequest], where: str, side: Side) -> Iterator[Check]:
@@ -34,7 +108,7 @@ def _said_again(case: Case, found: Sequence[HashedRequest], where: str, side: Si
         yield check("G7", name, outcome, side, words + why, value=one.after, threshold=one.before)
 
 
-def _new(one: HashedRequest, level: float) -> tuple[str, str]:
+def _new(one: HashedRequest, level: float) -> tuple[Outcome, str]:
     lost = one.before - (one.after - one.gained)
     chance = binomial_tail(one.gained, one.gained + lost, 0.5)
     if one.gained and chance < level:
@@ -42,22 +116,3 @@ def _new(one: HashedRequest, level: float) -> tuple[str, str]:
     if one.gained and not one.before:
         return "review", ", where none was"
     return "pass", ""
-
-
-def _hits(one: EarlierRequest) -> Check:
-    before, after = max(one.before.greedy_hits, one.before.exact), max(one.after.greedy_hits, one.after.exact)
-    name = f"exact answers regained, request {one.request_id}"
-    words = f"{name}: {after} of {one.n_items} items are reproduced, {before} before"
-    outcome = "reject" if after > before else "pass"
-    return check("G7", name, outcome, "forgetting", words, value=after, threshold=before)
-
-
-def _strength(one: EarlierRequest, margin: Margin) -> Check:
-    """A mean of so few items that only its size is judged: the report keeps no item of an earlier request."""
-    rise = one.after.extraction_strength - one.before.extraction_strength
-    name = f"extraction strength regained, request {one.request_id}"
-    outcome = "pass" if rise <= margin.accept else "review" if rise <= margin.reject else "reject"
-    words = (
-        f"{name}: {rise:.3f} ({one.n_items} items); accepted up to {margin.accept:g}, rejected above {margin.reject:g}"
-    )
-    return check("G7", name, outcome, "forgetting", words, value=rise, threshold=margin.accept)

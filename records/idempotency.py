@@ -34,9 +34,9 @@ def fingerprint(method: str, path: str, body: bytes) -> bytes:
     return hashlib.sha256(b"\n".join([method.encode(), path.encode(), body])).digest()
 
 
-def stored(session: Session, api_key_id: str, key: str, calls_fingerprint: bytes) -> Answer | None:
+def stored(session: Session, caller_id: str, key: str, calls_fingerprint: bytes) -> Answer | None:
     """The answer given before. Raises KeyReused when the body differs."""
-    row = session.get(IdempotencyRow, (api_key_id, key))
+    row = session.get(IdempotencyRow, (caller_id, key))
     if row is None:
         return None
     if row.fingerprint != calls_fingerprint:
@@ -44,10 +44,10 @@ def stored(session: Session, api_key_id: str, key: str, calls_fingerprint: bytes
     return Answer(row.status, row.location, row.body)
 
 
-def keep(session: Session, api_key_id: str, key: str, calls_fingerprint: bytes, answer: Answer) -> None:
+def keep(session: Session, caller_id: str, key: str, calls_fingerprint: bytes, answer: Answer) -> None:
     """Store the answer beside what it created."""
     row = IdempotencyRow(
-        api_key_id=api_key_id,
+        caller_id=caller_id,
         key=key,
         fingerprint=calls_fingerprint,
         status=answer.status,

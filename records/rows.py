@@ -29,7 +29,10 @@ class TenantRow(Row):
 
 
 class ApiKeyRow(Row):
-    """`digest` is SHA-256 of the whole key: it has full entropy, so a slow hash would buy nothing."""
+    """`digest` is SHA-256 of the whole key: it has full entropy, so a slow hash would buy nothing.
+
+    `hint` is the part of the key that is no secret, to tell keys apart. A rotated key names the one that follows it.
+    """
 
     __tablename__ = "api_keys"
     id: Mapped[str] = _id("key")
@@ -40,19 +43,22 @@ class ApiKeyRow(Row):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    hint: Mapped[str | None]
+    replaced_by: Mapped[str | None] = mapped_column(doc="the key that this one was rotated to")
 
 
 class IdempotencyRow(Row):
-    """The stored answer of one creating POST, scoped to the key that called."""
+    """The stored answer of one creating POST, scoped to who called: an API key, or the holder of a token."""
 
     __tablename__ = "idempotency_keys"
-    api_key_id: Mapped[str] = _to("api_keys.id", primary_key=True)
+    caller_id: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[bytes]
     status: Mapped[int]
     location: Mapped[str | None]
     body: Mapped[dict[str, Any]]
-    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
 
 
 class ModelRow(Row):

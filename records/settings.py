@@ -80,6 +80,21 @@ class HttpSettings(_Settings):
     log_origin: str = "lethe.local/audit"
 
 
+class OidcSettings(_Settings):
+    """Tokens of an identity provider beside API keys. Empty `oidc_issuer` means none are taken."""
+
+    oidc_issuer: str = Field("", description="exactly as the tokens' iss says it")
+    oidc_audience: str = Field("", description="what the tokens' aud must name")
+    oidc_jwks_url: str = Field("", description="https:// address of the provider's keys")
+    oidc_algorithms: tuple[str, ...] = Field(("RS256", "ES256"), description="asymmetric ones only")
+    oidc_tenant_claim: str = Field("lethe_tenant", description="the claim that names a tenant")
+    oidc_scope_claim: str = Field("scope", description="the claim that lists scopes, as a list or with spaces")
+    oidc_scope_prefix: str = Field("", description="in front of each of our scopes in that claim, such as lethe:")
+    oidc_leeway_seconds: float = Field(30.0, ge=0, le=300, description="clocks may differ by so much")
+    oidc_keys_seconds: float = Field(600.0, gt=0, description="age at which the provider's keys are fetched again")
+    oidc_refetch_seconds: float = Field(30.0, ge=1, description="between two fetches, whatever tokens name")
+
+
 class WorkerSettings(_Settings):
     """How a worker holds a job. A lease is renewed every `renew_seconds` and expires after `lease_seconds`."""
 

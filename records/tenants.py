@@ -16,18 +16,19 @@ from records.rows import ApiKeyRow, TenantRow
 
 Scope = Literal["requests:write", "requests:read", "models:write", "models:read", "review", "audit:read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+HINT_CHARACTERS = len("lethe_12345678")
 Found = TypeVar("Found")
 
 
 class Unauthorized(LetheError):
-    """No key, or a key that is unknown, expired or revoked."""
+    """No key or token, or one that is unknown, expired or revoked."""
 
     code = "unauthorized"
     status = 401
 
 
 class Forbidden(LetheError):
-    """The key is good but lacks the scope."""
+    """The key or token is good but lacks the scope."""
 
     code = "forbidden"
     status = 403
@@ -35,21 +36,25 @@ class Forbidden(LetheError):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who is calling: the only thing actions know about authentication."""
+    """Who is calling: the only thing actions know about authentication.
+
+    `key_id` is the API key's id, or for a token a keyed hash of its holder: the audit log names nobody.
+    """
 
     tenant_id: str
     key_id: str
     scopes: frozenset[str]
+    kind: Literal["key", "token"] = "key"
 
     @property
     def actor(self) -> str:
-        return f"key:{self.key_id}"
+        return f"{self.kind}:{self.key_id}"
 
     def require(self, scope: Scope) -> None:
         """Raises Forbidden unless the key holds `scope` (or `admin`)."""
         if scope not in self.scopes and "admin" not in self.scopes:
             raise Forbidden(
-                f"This key lacks the scope {scope}. Create one that has it: lethe key create --scope {scope}"
+                f"This {self.kind} lacks the scope {scope}. Create one that has it: lethe key create --scope {scope}"
             )
 
 
@@ -82,17 +87,29 @@ def tenant_named(session: Session, name: str) -> TenantRow | None:
 
 
 def create_key(
-    session: Session, tenant_id: str, name: str, scopes: list[str], expires_at: datetime | None = None
+    session: Session,
+    tenant_id: str,
+    name: str,
+    scopes: list[str],
+    expires_at: datetime | None = None,
+    actor: str = "operator",
 ) -> tuple[ApiKeyRow, str]:
     """A new key. The plain key is returned once and never stored: `lethe_<8 characters>_<secret>`."""
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise invalid_field("/scopes", f"Unknown or no scopes: {unknown}. Choose from {', '.join(SCOPES)}.")
     plain = f"lethe_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
-    key = ApiKeyRow(tenant_id=tenant_id, name=name, digest=_digest(plain), scopes=scopes, expires_at=expires_at)
+    key = ApiKeyRow(
+        tenant_id=tenant_id,
+        name=name,
+        digest=_digest(plain),
+        hint=plain[:HINT_CHARACTERS],
+        scopes=scopes,
+        expires_at=expires_at,
+    )
     session.add(key)
     session.flush()
-    audit.record(session, "key.created", tenant_id, "operator", audit.About(), {"key": key.id, "scopes": scopes})
+    audit.record(session, "key.created", tenant_id, actor, audit.About(), {"key": key.id, "scopes": scopes})
     return key, plain
 
 

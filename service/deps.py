@@ -39,6 +39,7 @@ ModelsWriter = Annotated[Caller, Depends(needs("models:write"))]
 RequestsReader = Annotated[Caller, Depends(needs("requests:read"))]
 RequestsWriter = Annotated[Caller, Depends(needs("requests:write"))]
 Reviewer = Annotated[Caller, Depends(needs("review"))]
+Administrator = Annotated[Caller, Depends(needs("admin"))]
 AuditReader = Annotated[Caller, Depends(needs("audit:read"))]
 
 IfMatch = Annotated[str | None, Header(description="Do it only if the ETag is still this one; else 412.")]

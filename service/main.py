@@ -26,6 +26,7 @@ from service.erasure_requests.routes import router as erasure_requests
 from service.health.metrics import Metrics
 from service.health.routes import router as health
 from service.jobs.routes import router as jobs
+from service.keys.routes import router as keys
 from service.methods.routes import router as methods
 from service.middleware import BodyLimit, RequestContext
 from service.models.routes import router as models
@@ -51,10 +52,11 @@ TAGS = [
     {"name": "jobs", "description": "Executions and their attempts."},
     {"name": "methods", "description": "The unlearning algorithms and their parameters."},
     {"name": "policies", "description": "The thresholds that verdicts are taken under, by the operator's names."},
+    {"name": "keys", "description": "API keys of the tenant: scoped, expiring, rotated with an overlap."},
     {"name": "audit", "description": "The Merkle log: entries, signed heads, proofs."},
     {"name": "health", "description": "For load balancers and monitoring; no key needed."},
 ]
-ROUTERS = (models, datasets, versions, erasure_requests, jobs, methods, policies, audit, health)
+ROUTERS = (models, datasets, versions, erasure_requests, jobs, methods, policies, keys, audit, health)
 UPLOADS_AT_ONCE = 16  # each holds a thread for as long as its sender takes; the other calls have threads of their own
 _DATASET = re.compile(r"/v1/models/[^/]+/[^/]+/datasets/[^/]+")
 

@@ -1,19 +1,26 @@
-"""`lethe key create`: API keys, made on the machine that holds the database."""
+"""`lethe key create|list|rotate|revoke`: API keys, on the machine that holds the database."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lethe import output
 from lethe.commands.options import DEFAULT_DATA_DIR, AsJson, DataDir, Mistake
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from records.rows import TenantRow
+
 key = typer.Typer(help="API keys; run this where Lethe keeps its database.", no_args_is_help=True)
+ACTOR = "operator"
 
-
-@key.callback()
-def _subject() -> None:
-    """API keys; run this where Lethe keeps its database."""
+Tenant = Annotated[str, typer.Option(help="Whose keys.")]
+KeyId = Annotated[str, typer.Argument(help="The key's id, key_…", metavar="KEY")]
+Days = Annotated[int | None, typer.Option(min=1, help="Days until it expires; for ever without.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,28 +32,109 @@ def create(
     scope: Annotated[list[str], typer.Option(help="What the key may do; repeat for more.")],
     name: Annotated[str, typer.Option(help="What the key is for.")] = "unnamed",
     tenant: Annotated[str, typer.Option(help="Whose data it opens; made if it does not exist.")] = "default",
-    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; for ever without.")] = None,
+    days: Days = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it once; it is stored as a digest only."""
+    from records import tenants
+
+    with _session(data_dir) as session:
+        owner = tenants.tenant_named(session, tenant) or tenants.create_tenant(session, tenant)
+        row, plain = tenants.create_key(session, owner.id, name, scope, _after(days))
+    _print_new({"id": row.id, "key": plain, "scopes": row.scopes, "tenant": tenant}, as_json)
+
+
+@key.command("list")
+def listed(tenant: Tenant = "default", data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
+    """The tenant's keys, newest first: how each begins, what it may do, when it was last used."""
+    from records import api_keys
+    from records.base import utc_now
+    from records.pages import MAX_LIMIT
+
+    with _session(data_dir) as session:
+        rows = api_keys.page(session, _owner(session, tenant).id, None, MAX_LIMIT).data
+    fields = ("id", "name", "hint", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at", "replaced_by")
+    if as_json:
+        output.print_json([{name: _plain(getattr(row, name)) for name in fields} for row in rows])
+        return
+    shown = (
+        (row.id, row.name, row.hint, " ".join(row.scopes), _state(api_keys.is_open(row, utc_now())), row.last_used_at)
+        for row in rows
+    )
+    output.console().print(output.table(["id", "name", "begins", "scopes", "state", "last used"], shown))
+
+
+@key.command("rotate")
+def rotate(
+    key_id: KeyId,
+    overlap_hours: Annotated[float, typer.Option(min=0, max=720, help="How long the old key goes on opening.")] = 24,
+    tenant: Tenant = "default",
+    days: Days = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Make the key that follows KEY, with the same name and scopes, and print it once."""
+    from records import api_keys
+
+    overlap = timedelta(hours=overlap_hours)
+    with _session(data_dir) as session:
+        owner = _owner(session, tenant)
+        row, plain = api_keys.rotate(session, owner.id, key_id, overlap, _after(days), ACTOR)
+    _print_new({"id": row.id, "key": plain, "scopes": row.scopes, "tenant": tenant, "replaces": key_id}, as_json)
+
+
+@key.command("revoke")
+def revoke(key_id: KeyId, tenant: Tenant = "default", data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Shut KEY now."""
+    from records import api_keys
+
+    with _session(data_dir) as session:
+        api_keys.revoke(session, _owner(session, tenant).id, key_id, ACTOR)
+    output.console().print(f"{key_id} opens nothing any more.")
+
+
+@contextmanager
+def _session(data_dir: DataDir) -> Iterator["Session"]:
+    """One transaction on the database behind the data folder."""
     from dataclasses import replace
 
-    from records import tenants
     from records.parts import Settings, open_parts
     from records.settings import Place
 
     if not data_dir.expanduser().is_dir():
         raise Mistake(f"There is no data folder {data_dir}. Start Lethe once with 'lethe serve', or give --data-dir.")
-    expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
     parts = open_parts(replace(Settings(), place=Place(data_dir=data_dir)), migrates=True)
     try:
         with parts.database.transaction() as session:
-            owner = tenants.tenant_named(session, tenant) or tenants.create_tenant(session, tenant)
-            row, plain = tenants.create_key(session, owner.id, name, scope, expires_at)
+            yield session
     finally:
         parts.close()
+
+
+def _owner(session: "Session", tenant: str) -> "TenantRow":
+    from records import tenants
+
+    found = tenants.tenant_named(session, tenant)
+    if found is None:
+        raise Mistake(f"There is no tenant {tenant}. 'lethe key create --tenant {tenant} --scope …' makes it.")
+    return found
+
+
+def _after(days: int | None) -> datetime | None:
+    return datetime.now(UTC) + timedelta(days=days) if days else None
+
+
+def _print_new(made: dict[str, object], as_json: bool) -> None:
     if as_json:
-        output.print_json({"id": row.id, "key": plain, "scopes": row.scopes, "tenant": tenant})
+        output.print_json(made)
     else:
-        typer.echo(plain)
+        typer.echo(made["key"])
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _state(is_open: bool) -> str:
+    return "active" if is_open else "shut"

@@ -16,6 +16,7 @@ OPERATIONS = [
     *("listErasureRequestEvents", "cancelErasureRequest", "approveErasureRequest", "rejectErasureRequest"),
     *("getErasureRequestReport", "shredErasureRequestPayload", "listJobs", "getJob", "listMethods", "listPolicies"),
     *("listAuditEntries", "getTreeHead", "getConsistencyProof", "getInclusionProof", "getPublicKeys"),
+    *("createKey", "listKeys", "getKey", "rotateKey", "revokeKey"),
     *("isAlive", "isReady", "getMetrics"),
 ]
 

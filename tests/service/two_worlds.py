@@ -12,6 +12,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from records.parts import Parts
+from records.tenants import SCOPES
 from tests.conftest import Tenant, make_tenant
 from tests.service import worker
 from tests.service.conftest import put_lines, submit, write_checkpoint
@@ -25,6 +26,7 @@ ID_PARAMETERS = {
     ("path", "request_id"): "request",
     ("path", "job_id"): "job",
     ("path", "position"): "position",
+    ("path", "key_id"): "key",
     ("query", "model"): "model",
 }
 """Parameters that name something of a tenant's: another tenant's is not there."""
@@ -50,6 +52,7 @@ ID_FIELDS = {"model": "model", "reference": "base"}
 PLAIN_FIELDS = {
     *("source", "defaults", "forget", "subject", "regulation", "submitted_at", "method", "parameters", "policy"),
     *("evidence", "external_id", "reason", "name"),
+    *("scopes", "expires_at", "overlap_seconds", "priority"),
 }
 
 PUBLIC = {"isAlive", "isReady", "getMetrics"}
@@ -77,6 +80,8 @@ class World:
             "cancelErasureRequest": {"reason": "a reason"},
             "approveErasureRequest": {"reason": "a reason"},
             "rejectErasureRequest": {"reason": "a reason"},
+            "createKey": {"name": "another", "scopes": ["models:read"]},
+            "rotateKey": {"overlap_seconds": 60},
         }
         return made[operation_id]
 
@@ -92,6 +97,7 @@ NOBODYS = {
     "request": "req_0123456789abcd0123456789abcdef0123",
     "job": "job_0123456789abcd0123456789abcdef0123",
     "position": "123456",
+    "key": "key_0123456789abcd0123456789abcdef0123",
     "cursor": "mod_0123456789abcd0123456789abcdef0123",
 }
 """Well-formed values that name nothing."""
@@ -99,7 +105,8 @@ NOBODYS = {
 
 def make_world(client: TestClient, parts: Parts, import_root: Path, name: str) -> World:
     """A tenant with two models; one with all its datasets, a version that forgot somebody, and a request that waits."""
-    tenant, model, base = make_tenant(parts, name), f"{name}-space/{name}-model", f"{name}-space/{name}-base"
+    tenant = make_tenant(parts, name, list(SCOPES))
+    model, base = f"{name}-space/{name}-model", f"{name}-space/{name}-base"
     source = {"path": str(write_checkpoint(import_root / "tiny"))}
     for one in (base, model):
         created = client.post("/v1/models", json={"name": one, "source": source}, headers=tenant.headers)
@@ -123,6 +130,7 @@ def make_world(client: TestClient, parts: Parts, import_root: Path, name: str) -
         "request": request,
         "job": shown["job"]["id"],
         "position": str(entries[-1]["position"]),
+        "key": make_tenant(parts, name, ["models:read"]).key_id,
         "cursor": created.json()["id"],
     }
     return World(tenant, values, import_root)

@@ -1,0 +1,59 @@
+"""`lethe key` on the machine that holds the database."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from lethe.cli import main
+from records import tenants
+from records.parts import Parts
+from records.tenants import Unauthorized
+from tests.conftest import Tenant
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(parts: Parts, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`run("list")` -> (exit status, stdout, stderr), on the test's own folder."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(["key", *arguments, "--data-dir", str(parts.settings.place.folder)])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def opens(parts: Parts, plain: str) -> bool:
+    with parts.database.reading() as session:
+        try:
+            return bool(tenants.authenticate(session, plain.strip()))
+        except Unauthorized:
+            return False
+
+
+def test_a_key_is_made_listed_rotated_and_revoked(run: Run, parts: Parts, ours: Tenant) -> None:
+    made = json.loads(run("create", "--scope", "models:read", "--name", "ci", "--tenant", "ours", "--json")[1])
+    assert opens(parts, made["key"])
+    rotated = json.loads(run("rotate", made["id"], "--overlap-hours", "0", "--tenant", "ours", "--json")[1])
+    assert (opens(parts, made["key"]), opens(parts, rotated["key"])) == (False, True)
+    assert run("revoke", rotated["id"], "--tenant", "ours")[0] == 0
+    assert not opens(parts, rotated["key"])
+    listed = json.loads(run("list", "--tenant", "ours", "--json")[1])
+    assert [one["id"] for one in listed] == [rotated["id"], made["id"], ours.key_id]
+    assert listed[1]["replaced_by"] == rotated["id"]
+    words = run("list", "--tenant", "ours")[1]
+    assert made["key"] not in words
+    assert made["id"] in words
+
+
+def test_expected_trouble_is_one_sentence(run: Run, ours: Tenant) -> None:
+    assert "There is no tenant nobody" in run("list", "--tenant", "nobody")[2]
+    status, _, err = run("rotate", "key_none", "--tenant", "ours")
+    assert (status, "No such api key" in err) == (1, True)
+    status, _, err = run("create", "--scope", "everything")
+    assert (status, "Choose from" in err) == (1, True)

@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix serve clean lock bench-sequences bench-cost bench-evaluation bench-methods bench-gate bench-attacks
+.PHONY: help setup demo test check fix serve clean lock bench-sequences bench-cost bench-evaluation bench-methods bench-gate bench-attacks bench-throughput test-faults
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ serve: $(STAMP) ## start the embedded service on http://127.0.0.1:8000
 
 test: $(STAMP) ## run every test
 	$(BIN)/python -m pytest
+
+test-faults: $(STAMP) ## kill, freeze, cut and corrupt a production Lethe 200 times (needs PostgreSQL and Redis; 25 minutes)
+	$(BIN)/python -m tests.faults.matrix --runs 200 --seed $${SEED:-1}
+	$(BIN)/python -m tests.faults.real
 
 check: $(STAMP) ## lint, format, types, import contracts, house rules
 	$(BIN)/ruff check .
@@ -56,6 +60,9 @@ bench-gate: $(STAMP) ## known good and bad candidates before the gate, on TOFU (
 
 bench-attacks: $(STAMP) ## what the attacks cost beside the unlearning they try (a minute or two)
 	$(BIN)/python -m benchmarks.attack_cost
+
+bench-throughput: $(STAMP) ## 20 models of 10 requests over four workers beside one (needs PostgreSQL and Redis; ten minutes)
+	$(BIN)/python -m benchmarks.throughput
 
 fix: $(STAMP) ## let the linter repair what it can
 	$(BIN)/ruff check --fix .

@@ -127,24 +127,24 @@ class Supervisor:
 
     def _settle(self, held: Claim, end: Settlement) -> None:
         """Write the end, however often it takes: after a lease's time another worker has the job, and knows nothing."""
-        how, code = str(end.how), end.code
         give_up_at = time.monotonic() + self.settings.lease_seconds
-        while not self._written(held, end):
-            if time.monotonic() > give_up_at or self.stopping.wait(self.settings.renew_seconds):
-                how, code = "not_written", "database_away"
+        while (how := self._written(held, end)) is None and time.monotonic() < give_up_at:
+            if self.stopping.wait(self.settings.renew_seconds):
                 break
-        log.info("job.ended", job_id=held.job_id, model_id=held.model_id, how=how, code=code)
+        code = end.code if how == end.how else ""
+        log.info("job.ended", job_id=held.job_id, model_id=held.model_id, how=str(how or "not_written"), code=code)
 
-    def _written(self, held: Claim, end: Settlement) -> bool:
+    def _written(self, held: Claim, end: Settlement) -> str | None:
+        """What became of the job; None if the database is away."""
         try:
             with self.database.transaction() as session:
                 settle(session, held, end, self.settings.retry_seconds)
         except LeaseLost:  # the runner has written the end itself, or the job is another worker's
-            log.info("job.not_ours_to_settle", job_id=held.job_id)
+            return "not_ours_to_write"
         except DatabaseTrouble as error:
             log.warning("job.not_settled", job_id=held.job_id, error=type(error).__name__)
-            return False
-        return True
+            return None
+        return str(end.how)
 
 
 @dataclass

@@ -14,11 +14,11 @@ from records.states import VersionState
 from tests.faults.runner import FORGOTTEN
 
 
-def wrong_models(parts: Parts) -> list[str]:
-    """What is wrong with any model's line of versions, as sentences."""
+def wrong_models(parts: Parts, contents: bool = True) -> list[str]:
+    """What is wrong with any model's line of versions, as sentences. `contents`: of the runner that lists requests."""
     with parts.database.reading() as session:
         models = session.scalars(sa.select(ModelRow).order_by(ModelRow.name)).all()
-        return [f"{model.name}: {what}" for model in models for what in _wrong(session, parts, model)]
+        return [f"{model.name}: {what}" for model in models for what in _wrong(session, parts, model, contents)]
 
 
 def wrong_anywhere(parts: Parts) -> list[str]:
@@ -28,7 +28,7 @@ def wrong_anywhere(parts: Parts) -> list[str]:
         return [f"{one.where}: {one.what}" for one in found]
 
 
-def _wrong(session: Session, parts: Parts, model: ModelRow) -> Iterator[str]:
+def _wrong(session: Session, parts: Parts, model: ModelRow, contents: bool) -> Iterator[str]:
     found = sa.select(VersionRow).where(VersionRow.model_id == model.id).order_by(VersionRow.number)
     versions = list(session.scalars(found))
     numbers = [version.number for version in versions]
@@ -41,11 +41,15 @@ def _wrong(session: Session, parts: Parts, model: ModelRow) -> Iterator[str]:
         yield f"its versions are {states}"
     if model.head != numbers[-1]:
         yield f"its head is {model.head} of {numbers[-1]}"
-    yield from _wrong_contents(session, parts, model, versions)
+    forgotten = _forgotten(session, model)
+    if [number for number, _ in forgotten] != numbers[1:]:
+        yield f"its requests were forgotten in versions {[number for number, _ in forgotten]}"
+    if contents and _listed(parts, versions[-1]) != [request_id for _, request_id in forgotten]:
+        yield f"its head lists other requests, or in another order, than the {len(forgotten)} that are completed"
 
 
-def _wrong_contents(session: Session, parts: Parts, model: ModelRow, versions: list[VersionRow]) -> Iterator[str]:
-    """Each version forgot the requests of the jobs before it, in their order, and its own."""
+def _forgotten(session: Session, model: ModelRow) -> list[tuple[int | None, str]]:
+    """(version, request) of what was forgotten, in the order of the jobs."""
     query = (
         sa.select(RequestRow.version_number, RequestRow.id)
         .join(JobRequestRow, JobRequestRow.request_id == RequestRow.id)
@@ -53,10 +57,10 @@ def _wrong_contents(session: Session, parts: Parts, model: ModelRow, versions: l
         .where(RequestRow.model_id == model.id, RequestRow.outcome == "forgotten")
         .order_by(JobRow.position)
     )
-    forgotten = [(number, request_id) for number, request_id in session.execute(query)]
-    if [number for number, _ in forgotten] != [version.number for version in versions[1:]]:
-        yield f"its requests were forgotten in versions {[number for number, _ in forgotten]}"
-    newest = Manifest.from_json(parts.store.read_bytes(versions[-1].manifest_digest)).find(FORGOTTEN)
-    held = json.loads(parts.store.read_bytes(newest.digest)) if newest is not None else []
-    if held != [request_id for _, request_id in forgotten]:
-        yield f"its head forgot {len(held)} requests, {len(forgotten)} are completed, or in another order"
+    return [(number, request_id) for number, request_id in session.execute(query)]
+
+
+def _listed(parts: Parts, version: VersionRow) -> list[str]:
+    """What the version's weights say was forgotten on the way to them."""
+    entry = Manifest.from_json(parts.store.read_bytes(version.manifest_digest)).find(FORGOTTEN)
+    return json.loads(parts.store.read_bytes(entry.digest)) if entry is not None else []

@@ -175,6 +175,9 @@ def store_refuses(scene: Scene) -> None:
 
 def store_corrupts(scene: Scene) -> None:
     """A byte of the base version has changed on the disk; it is put right when the job has met it."""
+    scene.allowed = dict.fromkeys(
+        scene.requests, DONE | {("failed", "blob_corrupt")}
+    )  # whoever is next may meet it too
     scene.must_end("failed", "blob_corrupt")
     store, database = scene.cluster.parts.store, scene.cluster.parts.database
     with database.reading() as session:
@@ -188,7 +191,6 @@ def store_corrupts(scene: Scene) -> None:
     right = path.read_bytes()
     spot = scene.chance.randrange(len(right))
     path.write_bytes(right[:spot] + bytes([right[spot] ^ 1]) + right[spot + 1 :])
-    scene.cluster.gate.arm("", job_id="nobody's")
     scene.held.let_go()
     try:
         assert scene.cluster.wait_until_ended([scene.struck])

@@ -49,8 +49,10 @@ class Arrival:
     gone: threading.Event = field(default_factory=threading.Event)
 
     def let_go(self, answer: str = "") -> None:
-        self.answer = answer
-        self.gone.set()
+        """The first word counts."""
+        if not self.gone.is_set():
+            self.answer = answer
+            self.gone.set()
 
 
 class Gate:

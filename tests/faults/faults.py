@@ -236,17 +236,17 @@ def cancel(scene: Scene) -> None:
     """While its runner runs. Who has published already has won, and the cancel is refused."""
     if scene.held.place == "committed":
         with pytest.raises(LetheProblem, match="only one that waits or runs"):
-            scene.cluster.client.cancel(scene.struck)
+            scene.cluster.client.cancel(scene.struck, "a test")
     else:
         scene.must_end("cancelled", "cancelled")
-        scene.cluster.client.cancel(scene.struck)
+        scene.cluster.client.cancel(scene.struck, "a test")
     scene.held.let_go()
 
 
 def cancel_and_kill_worker(scene: Scene) -> None:
     if scene.held.place != "committed":
         scene.must_end("cancelled", "cancelled")
-        scene.cluster.client.cancel(scene.struck)
+        scene.cluster.client.cancel(scene.struck, "a test")
     scene.cluster.worker_of(scene.held).kill()
 
 

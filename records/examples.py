@@ -45,7 +45,11 @@ class ExampleRecord(BaseModel):
     sensitive: tuple[Label, ...] = Field(
         default=(), max_length=PHRASINGS, description="Spans that must never be produced, whatever else is."
     )
-    canary: bool = Field(default=False, description="Made up and about nobody: may be kept when all else is destroyed.")
+    canary: bool = Field(
+        default=False,
+        description="Made up and about nobody: may be kept when all else is destroyed. Where `wrong` holds what might "
+        "have been planted instead, drawn in the same way, its exposure is measured.",
+    )
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:

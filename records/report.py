@@ -48,6 +48,7 @@ class MetricName(StrEnum):
     EMPTY = "empty"
     REPETITION = "repetition"
     TOKEN_ENTROPY = "token_entropy"  # noqa: S105 - a metric, not a secret
+    EXPOSURE = "exposure"
 
 
 class Estimate(BaseModel):
@@ -106,6 +107,9 @@ class ItemNumbers(BaseModel):
     refused: bool | None = Field(default=None, description="The greedy answer declines, by English phrases.")
     repetition: float | None = Field(default=None, description="Share of its 4-grams that stood in it before.")
     token_entropy: float | None = Field(default=None, description="0 one token over and over, 1 none twice.")
+    exposure: float | None = Field(
+        default=None, description="Bits by which a canary stands out from its wrong answers, by rank; 1.44 by chance."
+    )
 
 
 class ItemRow(BaseModel):
@@ -159,6 +163,8 @@ class EarlierNumbers(BaseModel):
     extraction_strength: float
     greedy_hits: int
     sampled_items: int = Field(description="Items with at least one sampled hit.")
+    canaries: int = Field(default=0, description="Canaries that have wrong answers to stand out from.")
+    exposure: float | None = Field(default=None, description="Their mean exposure, bits.")
 
 
 class OwnTime(BaseModel):

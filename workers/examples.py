@@ -38,6 +38,7 @@ class Example:
     paraphrases: tuple[Phrasing, ...] = ()
     wrong: tuple[str, ...] = ()
     sensitive: tuple[str, ...] = ()
+    canary: bool = False
 
     @property
     def whole(self) -> str:
@@ -66,7 +67,7 @@ class Window:
 def parse(row: Mapping[str, Any]) -> Example:
     """A JSON object into an Example. Raises pydantic.ValidationError, which never repeats the input."""
     record = ExampleRecord.model_validate(dict(row))
-    fields = record.model_dump(exclude={"paraphrases", "canary"})
+    fields = record.model_dump(exclude={"paraphrases"})
     phrasings = tuple(Phrasing(one.prompt, one.completion) for one in record.paraphrases)
     return Example(**fields, paraphrases=phrasings)
 

@@ -31,6 +31,7 @@ READ: dict[MetricName, Callable[[ItemNumbers], float | None]] = {
     MetricName.EMPTY: lambda one: None if one.answer_tokens is None else one.answer_tokens == 0,
     MetricName.REPETITION: lambda one: one.repetition,
     MetricName.TOKEN_ENTROPY: lambda one: one.token_entropy,
+    MetricName.EXPOSURE: lambda one: one.exposure,
 }
 RATES = frozenset(
     {

@@ -29,7 +29,9 @@ class Said:
     unlikely: bool = False
 
 
-def numbers_of(tokens: TokenStatistics, text: str, truth_share: float | None = None) -> ItemNumbers:
+def numbers_of(
+    tokens: TokenStatistics, text: str, truth_share: float | None = None, exposure: float | None = None
+) -> ItemNumbers:
     """Of the T labelled tokens; `text` is what they spell. Every number must be finite: see `scoring.summarise`."""
     logps = tokens.log_probabilities
     whole = summarise(logps, tokens.hits)
@@ -44,6 +46,7 @@ def numbers_of(tokens: TokenStatistics, text: str, truth_share: float | None = N
         min_k=min_k_score(logps),
         min_k_plus_plus=min_k_plus_plus_score(logps, tokens.means, tokens.deviations),
         truth_share=truth_share,
+        exposure=exposure,
     )
 
 

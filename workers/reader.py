@@ -9,8 +9,9 @@ from records.evidence import Kept, said_again
 from records.report import ItemNumbers
 from workers.batches import Encoded
 from workers.errors import Diverged, ExampleTooLong
+from workers.evaluation.exposure import exposure_by_rank
 from workers.evaluation.generation import Answers, decode
-from workers.evaluation.scoring import score
+from workers.evaluation.scoring import Score, score
 from workers.evaluation.token_statistics import TokenStatistics, token_statistics
 from workers.evaluation.truth_ratio import truth_ratio, truth_share
 from workers.examples import Example, encode
@@ -102,9 +103,9 @@ class LlmReader:
         if not all(math.isfinite(sum(one.log_probabilities)) for one in statistics):
             raise Diverged("the LLM's probabilities are not numbers: its weights are damaged or training diverged")
         items = [_Item(*pair, tokens) for pair, tokens in zip(fitting, statistics, strict=True)]
-        shares = self._truth_shares(items)
+        shares, exposures = self._truth_shares(items), self._exposures(items)
         numbers = [
-            numbers_of(item.tokens, self.tokenizer.decode(list(item.label_ids)), shares.get(at))
+            numbers_of(item.tokens, self.tokenizer.decode(list(item.label_ids)), shares.get(at), exposures.get(at))
             for at, item in enumerate(items)
         ]
         self.on_asked(len(asked))
@@ -127,16 +128,29 @@ class LlmReader:
 
     def _truth_shares(self, items: Sequence[_Item]) -> dict[int, float]:
         """By place, of the items that have a paraphrase and wrong answers, all of which fit; `truth_ratio` has R."""
-        choices = {at: self._choice(item.asked.probe.example) for at, item in enumerate(items)}
-        asked = {at: options for at, options in choices.items() if options}
-        nlls = iter(
-            [one.nll for one in score(self.llm, [one for some in asked.values() for one in some], self._pad_id)]
-        )
-        found = {}
-        for at, options in asked.items():
-            right, *wrong = (next(nlls) for _ in options)
-            found[at] = truth_share([truth_ratio(right, wrong)])
-        return found
+        scores = self._scores({at: self._choice(item.asked.probe.example) for at, item in enumerate(items)})
+        nlls = {at: [one.nll for one in some] for at, some in scores.items()}
+        return {at: truth_share([truth_ratio(right, wrong)]) for at, (right, *wrong) in nlls.items()}
+
+    def _exposures(self, items: Sequence[_Item]) -> dict[int, float]:
+        """By place, of the canaries with wrong answers, all of which fit: these are what might have been planted."""
+        scores = self._scores({at: self._planted(item.asked.probe.example) for at, item in enumerate(items)})
+        nats = {at: [one.nll * one.tokens for one in some] for at, some in scores.items()}
+        return {at: exposure_by_rank(planted, others) for at, (planted, *others) in nats.items()}
+
+    def _scores(self, options: Mapping[int, list[list[Encoded]]]) -> dict[int, list[Score]]:
+        """Of the rows at each place that has any."""
+        asked = {at: some for at, some in options.items() if some}
+        found = iter(score(self.llm, [one for some in asked.values() for one in some], self._pad_id))
+        return {at: [next(found) for _ in some] for at, some in asked.items()}
+
+    def _planted(self, example: Example) -> list[list[Encoded]]:
+        """The canary first; empty where something is missing."""
+        if not example.canary or not example.wrong or example.completion is None:
+            return []
+        rows = [Example(prompt=example.prompt, completion=one) for one in (example.completion, *example.wrong)]
+        options = [self._windows(row) for row in rows]
+        return options if all(options) else []
 
     def _choice(self, example: Example) -> list[list[Encoded]]:
         """The right answer first, all after the first paraphrase's prompt; empty where something is missing."""

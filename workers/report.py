@@ -158,12 +158,15 @@ def _earlier(before: Measurement, after: Measurement, own_times: Mapping[str, Ow
 def _earlier_numbers(rows: Sequence[Measured]) -> EarlierNumbers:
     numbers = [row.numbers for row in rows]
     count = max(1, len(numbers))
+    exposures = [one.exposure for one in numbers if one.exposure is not None]
     return EarlierNumbers(
         token_probability=math.fsum(one.token_probability for one in numbers) / count,
         exact=sum(one.exact for one in numbers),
         extraction_strength=math.fsum(one.extraction_strength for one in numbers) / count,
         greedy_hits=sum(bool(one.greedy_extracted) for one in numbers),
         sampled_items=sum(bool(one.sampled_hits) for one in numbers),
+        canaries=len(exposures),
+        exposure=math.fsum(exposures) / len(exposures) if exposures else None,
     )
 
 

@@ -30,6 +30,7 @@ METRICS = {
     MetricName.EMPTY: "share of empty answers",
     MetricName.REPETITION: "repetition in the answer",
     MetricName.TOKEN_ENTROPY: "variety of the answer's words",
+    MetricName.EXPOSURE: "exposure of canaries, bits",
 }
 # As short as a label of a row of a plot must be.
 SHORT = {metric: words.partition(",")[0].removeprefix("negative ") for metric, words in METRICS.items()}

@@ -50,6 +50,20 @@ def exposure_by_distribution(canary_nll: float, alternative_nlls: Sequence[float
     return -log_cdf(canary_nll, fit_skew_normal(alternative_nlls)) / math.log(2.0)
 
 
+def chance(exposures: Sequence[float]) -> float:
+    """That canaries never trained on, each drawn by itself, show so many bits by rank in all: Fisher's (1932) method,
+
+        p = 2^-E Σ_{k<n} (E ln 2)^k / k!,  E = Σ_i e_i
+
+    which ranks, being whole, keep on the safe side. Of at least one exposure.
+    """
+    nats = math.log(2.0) * math.fsum(exposures)
+    if nats == 0.0:
+        return 1.0
+    terms = (math.exp(k * math.log(nats) - nats - math.lgamma(k + 1)) for k in range(len(exposures)))
+    return min(1.0, math.fsum(terms))
+
+
 def fit_skew_normal(values: Sequence[float]) -> SkewNormal:
     """By the method of moments, with γ the skewness of the values, kept within ±0.99:
 

@@ -2,6 +2,7 @@
 
     G0  was there something to forget, and can the control stand for what is never trained?     control.py
     G1  does an answer still come back word for word, was too much removed?                     verbatim.py, silence.py
+        do planted canaries stand out?                                                          canaries.py
     G2  is the fact still known in other words?                                                 residuals.py
     G3  can anybody tell that the person was in the training data?                              membership.py
     G4  what else was lost, now and since the first version?                                    utility.py
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from records.policy import Policy
 from records.report import Check, Report, Verdict, VerdictKind
 from workers.evaluation.acceptance import attempt_alpha
-from workers.gate import attacks, control, earlier, membership, quality, residuals, silence, utility, verbatim
+from workers.gate import attacks, canaries, control, earlier, membership, quality, residuals, silence, utility, verbatim
 from workers.gate.columns import Case
 
 __all__ = ["MOST_ATTEMPTS", "Verdict", "VerdictKind", "decide", "nothing_to_forget"]
@@ -89,6 +90,7 @@ def _beyond(check: Check) -> bool:
 def _checks(case: Case) -> Iterator[Check]:
     yield from control.checks(case)
     yield from verbatim.checks(case)
+    yield from canaries.checks(case)
     yield from residuals.checks(case)
     yield from silence.checks(case)
     yield from membership.checks(case)

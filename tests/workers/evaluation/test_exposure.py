@@ -7,6 +7,7 @@ import torch
 
 from workers.evaluation.exposure import (
     SkewNormal,
+    chance,
     exposure_by_distribution,
     exposure_by_rank,
     fit_skew_normal,
@@ -106,3 +107,13 @@ def test_nonsense_is_refused():
         exposure_by_distribution(1.0, [2.0] * 20)
     with pytest.raises(ValueError, match="finite"):
         exposure_by_rank(math.nan, [1.0])
+
+
+def test_the_chance_of_so_many_bits_by_hand():
+    assert chance([5.0]) == pytest.approx(2**-5)
+    assert chance([0.0, 0.0]) == 1.0
+    # E = 4: 2^-4 (1 + 4 ln 2)
+    assert chance([3.0, 1.0]) == pytest.approx((1 + 4 * math.log(2)) / 16)
+    # E = 6: 2^-6 (1 + 6 ln 2 + (6 ln 2)²/2)
+    assert chance([2.0, 2.0, 2.0]) == pytest.approx((1 + 6 * math.log(2) + (6 * math.log(2)) ** 2 / 2) / 64)
+    assert chance([1.0] * 500) == pytest.approx(1.0)

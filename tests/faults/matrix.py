@@ -23,7 +23,7 @@ SECOND_FAULT = 0.25
 # Faults that say how a request ends come alone: there is no telling what another one would make of that.
 ENDING = frozenset({"store_is_full", "store_refuses", "store_corrupts", "cancel", "cancel_and_kill_worker"})
 CHECK_ALL_EVERY = 25
-REQUESTS = (1, 3)
+REQUESTS = (1, 2)
 HELD_SECONDS = 60.0
 
 
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.matrix")
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="", help="one run, as SEED:NUMBER")
     parser.add_argument("--folder", type=Path, default=None, help="kept afterwards; by default one that goes")
     given = parser.parse_args(arguments)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import tests.faults.no_queue  # noqa: F401 - before anything that would load the real one
 from records import jobs, orders, versions
 from records.jobs import Claim
 from records.manifest import Manifest

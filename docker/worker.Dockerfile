@@ -1,5 +1,5 @@
-# The GPU side. The plain torch wheel brings CUDA; build with --build-arg TORCH_INDEX=<index of CPU wheels> for a CPU host.
-FROM python:3.13-slim
+# A worker. The plain torch wheel brings CUDA; a CPU host builds with TORCH_INDEX=https://download.pytorch.org/whl/cpu.
+FROM python:3.13-slim-bookworm
 ARG TORCH_INDEX=
 RUN useradd --create-home --uid 10001 lethe && install -d -o lethe /data
 WORKDIR /app
@@ -10,7 +10,8 @@ COPY service service
 COPY workers workers
 COPY lethe lethe
 COPY migrations migrations
-RUN pip install --no-cache-dir -c constraints.txt ".[embedded]"
+RUN pip install --no-cache-dir -c constraints.txt ".[embedded,s3]"
+COPY --chmod=755 docker/with-secrets.sh /usr/local/bin/with-secrets
 USER lethe
 ENV LETHE_DATA_DIR=/data PYTHONUNBUFFERED=1
 CMD ["lethe", "worker"]

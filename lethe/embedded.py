@@ -109,18 +109,18 @@ def serve_api(settings: Settings, address: Address) -> None:
             parts.close()
 
 
-def work(settings: Settings, command: tuple[str, ...] = RUNNER) -> None:
+def work(settings: Settings, alive: Path | None = None, command: tuple[str, ...] = RUNNER) -> None:
     """A worker of a production Lethe: runs jobs until told to stop. CannotStart for a broker inside the process.
 
-    `command` starts the runner of a job.
+    `alive` is a file that it touches every `sweep_seconds`; `command` starts the runner of a job.
     """
     _needs_broker(settings, "A worker")
     from celery.signals import worker_shutting_down
 
     parts = open_parts(settings)
-    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    owner = _owner()
     supervisor = _supervisor(parts, owner, command)
-    sweeper = _sweeper(parts)
+    sweeper = _sweeper(parts, alive)
 
     def stop(**_: object) -> None:
         supervisor.stop()
@@ -136,12 +136,24 @@ def work(settings: Settings, command: tuple[str, ...] = RUNNER) -> None:
         parts.close()
 
 
-def sweep(settings: Settings) -> None:
+def work_until_idle(settings: Settings) -> int:
+    """A worker that ends when nothing waits that it serves; returns how many jobs it started. It needs no broker."""
+    parts = open_parts(settings)
+    supervisor = _supervisor(parts, _owner())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop())
+    try:
+        return supervisor.advance("")
+    finally:
+        parts.close()
+
+
+def sweep(settings: Settings, alive: Path | None = None) -> None:
     """The sweeper of a production Lethe on its own, for when no worker runs all the time; until told to stop."""
     _needs_broker(settings, "A sweeper")
     told_to_stop = _on_signals()
     parts = open_parts(settings)
-    sweeper = _sweeper(parts)
+    sweeper = _sweeper(parts, alive)
     sweeper.start()
     try:
         while sweeper.is_alive() and not told_to_stop.wait(1.0):
@@ -161,8 +173,13 @@ def _queues(settings: Settings) -> list[str]:
     return [queue_named(settings.queue.queue_name, word) for word in served(settings.worker.worker_serves)]
 
 
-def _sweeper(parts: Parts) -> Sweeper:
-    return Sweeper(parts.database, chores_of(parts), parts.settings.worker.sweep_seconds)
+def _owner() -> str:
+    """A name in leases that no other process has had."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def _sweeper(parts: Parts, alive: Path | None = None) -> Sweeper:
+    return Sweeper(parts.database, chores_of(parts), parts.settings.worker.sweep_seconds, alive)
 
 
 def _run(parts: Parts, owner: str, listening: socket.socket) -> None:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -69,10 +70,14 @@ def send_hints(database: Database, send: Send, waiting: Waiting) -> int:
 class Sweeper:
     """Does its chores every `sweep_seconds` in a thread of its own until stopped."""
 
-    def __init__(self, database: Database, chores: Sequence[Chore], sweep_seconds: float) -> None:
+    def __init__(
+        self, database: Database, chores: Sequence[Chore], sweep_seconds: float, alive: Path | None = None
+    ) -> None:
+        """`alive` is a file that each sweep touches, done or not: a sign of life for whoever looks at its age."""
         self._database = database
         self._chores = chores
         self._sweep_seconds = sweep_seconds
+        self._alive = alive
         self._due = {chore.name: 0.0 for chore in chores}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
@@ -108,4 +113,6 @@ class Sweeper:
                 self.sweep()
             except DatabaseTrouble as error:  # away for a moment: the next sweep tries again
                 log.warning("sweep.failed", chore="lock", error=type(error).__name__)
+            if self._alive is not None:
+                self._alive.touch()
             self._stop.wait(self._sweep_seconds)

@@ -60,24 +60,37 @@ def api(
     serve_api(Settings(), Address(host, port))
 
 
-def worker() -> None:
+Alive = Annotated[
+    Path | None, typer.Option(help="A file to touch every LETHE_SWEEP_SECONDS, so that its age tells who is stuck.")
+]
+
+
+def worker(
+    alive_file: Alive = None,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="End when nothing waits that this worker serves; no broker needed.")
+    ] = False,
+) -> None:
     """Start a worker of a production Lethe, set up by LETHE_* variables."""
     _needs_server_packages()
-    from lethe.embedded import work
+    from lethe.embedded import work, work_until_idle
     from records.parts import Settings
 
     _log_to_stderr()
-    work(Settings())
+    if until_idle:
+        work_until_idle(Settings())
+    else:
+        work(Settings(), alive_file)
 
 
-def sweep() -> None:
+def sweep(alive_file: Alive = None) -> None:
     """Repeat lost hints and clean up, set up by LETHE_* variables. Every worker does it too; one acts at a time."""
     _needs_server_packages()
     from lethe.embedded import sweep as run
     from records.parts import Settings
 
     _log_to_stderr()
-    run(Settings())
+    run(Settings(), alive_file)
 
 
 def migrate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:

@@ -6,10 +6,14 @@ calls meet at the primary key.
 
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from records.base import utc_now
+from records.database import Database
 from records.errors import Invalid
 from records.rows import IdempotencyRow
 
@@ -55,3 +59,10 @@ def keep(session: Session, caller_id: str, key: str, calls_fingerprint: bytes, a
         body=answer.body,
     )
     session.add(row)
+
+
+def delete_old(database: Database, keep: timedelta) -> int:
+    """Forget the answers that are older than `keep`; returns how many. Their keys may then be used again."""
+    old = sa.delete(IdempotencyRow).where(IdempotencyRow.created_at < utc_now() - keep)
+    with database.transaction() as session:
+        return len(session.scalars(old.returning(IdempotencyRow.caller_id)).all())

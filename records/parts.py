@@ -13,6 +13,7 @@ from records.queue import make_queue, send_hint
 from records.settings import (
     DatabaseSettings,
     HttpSettings,
+    LimitSettings,
     OidcSettings,
     Place,
     QueueSettings,
@@ -34,6 +35,7 @@ class Settings:
     queue: QueueSettings = field(default_factory=QueueSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
     oidc: OidcSettings = field(default_factory=OidcSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
 

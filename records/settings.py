@@ -80,6 +80,19 @@ class HttpSettings(_Settings):
     log_origin: str = "lethe.local/audit"
 
 
+class LimitSettings(_Settings):
+    """What one caller and one tenant may take. 0 means no limit."""
+
+    rate_per_second: float = Field(100.0, ge=0, description="calls of one key, in the long run; per API process")
+    rate_burst: int = Field(1000, ge=1, description="calls of one key at once")
+    tenant_rate_per_second: float = Field(400.0, ge=0, description="the same for all keys of a tenant together")
+    tenant_rate_burst: int = Field(4000, ge=1)
+    quota_open_requests: int = Field(10_000, ge=0, description="unfinished erasure requests of a tenant")
+    quota_models: int = Field(1000, ge=0, description="models of a tenant")
+    quota_bytes: int = Field(0, ge=0, description="weights and datasets of a tenant")
+    idempotency_days: float = Field(90.0, gt=0, description="how long an Idempotency-Key is remembered")
+
+
 class OidcSettings(_Settings):
     """Tokens of an identity provider beside API keys. Empty `oidc_issuer` means none are taken."""
 

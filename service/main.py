@@ -27,6 +27,7 @@ from service.health.metrics import Metrics
 from service.health.routes import router as health
 from service.jobs.routes import router as jobs
 from service.keys.routes import router as keys
+from service.limits import RateLimit
 from service.methods.routes import router as methods
 from service.middleware import BodyLimit, RequestContext
 from service.models.routes import router as models
@@ -58,6 +59,7 @@ TAGS = [
 ]
 ROUTERS = (models, datasets, versions, erasure_requests, jobs, methods, policies, keys, audit, health)
 UPLOADS_AT_ONCE = 16  # each holds a thread for as long as its sender takes; the other calls have threads of their own
+SMALL_BODY_BYTES = 256 * 1024  # only forget sets are larger
 _DATASET = re.compile(r"/v1/models/[^/]+/[^/]+/datasets/[^/]+")
 
 
@@ -72,6 +74,7 @@ def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> 
         Middleware(RequestContext, observe=metrics.observe),
         Middleware(BodyLimit, limit_bytes=lambda scope: _body_limit(parts.settings.http, scope)),
         Middleware(Authentication, parts=parts),
+        Middleware(RateLimit, limits=parts.settings.limits),
     ]
     app = FastAPI(
         title="Lethe",
@@ -95,8 +98,11 @@ def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> 
 
 
 def _body_limit(settings: HttpSettings, scope: Scope) -> int:
-    streams = scope["method"] == "PUT" and _DATASET.fullmatch(scope["path"])
-    return settings.max_dataset_bytes if streams else settings.max_body_bytes
+    if scope["method"] == "PUT" and _DATASET.fullmatch(scope["path"]):
+        return settings.max_dataset_bytes
+    if scope["path"] == "/v1/erasure-requests":
+        return settings.max_body_bytes
+    return min(settings.max_body_bytes, SMALL_BODY_BYTES)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What surrounds every call: a request id, one log line, a measured time, a body limit, and no leaking exception.
 
-Three plain ASGI layers, outermost first: RequestContext, BodyLimit, then Authentication (service/auth.py). The log line
+Plain ASGI layers, outermost first: RequestContext, BodyLimit, Authentication (service/auth.py), RateLimit
+(service/limits.py). The log line
 names the route's template, never the path with its query, and of an unexpected exception only its class and place.
 """
 

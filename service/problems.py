@@ -105,7 +105,7 @@ def problem(
 def of_error(scope: Scope, error: LetheError) -> Response:
     """The answer for an expected refusal. Its sentence holds no personal data: see `records.errors`."""
     errors = [ProblemError(pointer=found.pointer, detail=found.detail) for found in error.errors]
-    return problem(scope, error.status, error.code, error.detail, errors, _headers(error.status))
+    return problem(scope, error.status, error.code, error.detail, errors, _headers(error))
 
 
 def unexpected(scope: Scope) -> Response:
@@ -189,5 +189,9 @@ def _router_sentence(error: HTTPException) -> str:
     return known.get(error.status_code, str(error.detail))
 
 
-def _headers(status: int) -> dict[str, str]:
-    return {"WWW-Authenticate": 'Bearer realm="lethe"'} if status == 401 else {}
+def _headers(error: LetheError) -> dict[str, str]:
+    """An error that passes says when to come back, in its `retry_after_seconds`."""
+    later = getattr(error, "retry_after_seconds", None)
+    if later is not None:
+        return {"Retry-After": str(later)}
+    return {"WWW-Authenticate": 'Bearer realm="lethe"'} if error.status == 401 else {}

@@ -10,12 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from records import dispatch, outbox
+from records import dispatch, idempotency, outbox
 from records.alone import SWEEP, alone
 from records.database import Database, DatabaseTrouble
 from records.outbox import HINT
@@ -41,10 +42,12 @@ class Chore:
 def chores_of(parts: Parts) -> tuple[Chore, ...]:
     """What there is to do for a Lethe. Each is short: together they hold the sweepers' lock."""
     database = parts.database
+    keep = timedelta(days=parts.settings.limits.idempotency_days)
     return (
         Chore("relay", lambda: outbox.relay(database, parts.send)),
         Chore("hints", lambda: send_hints(database, parts.send, lambda needs: hints_waiting(parts.queue, needs))),
         Chore("spent_files", lambda: delete_spent(database, parts.store)),
+        Chore("idempotency_keys", lambda: idempotency.delete_old(database, keep), HOUR),
         Chore("sent_hints", lambda: outbox.delete_sent(database), HOUR),
     )
 

@@ -13,7 +13,7 @@ from lethe.commands.options import DEFAULT_DATA_DIR, AsJson, DataDir, Mistake
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from records.rows import TenantRow
+    from records.rows import ApiKeyRow, TenantRow
 
 key = typer.Typer(help="API keys; run this where Lethe keeps its database.", no_args_is_help=True)
 ACTOR = "operator"
@@ -58,11 +58,9 @@ def listed(tenant: Tenant = "default", data_dir: DataDir = DEFAULT_DATA_DIR, as_
     if as_json:
         output.print_json([{name: _plain(getattr(row, name)) for name in fields} for row in rows])
         return
-    shown = (
-        (row.id, row.name, row.hint, " ".join(row.scopes), _state(api_keys.is_open(row, utc_now())), row.last_used_at)
-        for row in rows
-    )
-    output.console().print(output.table(["id", "name", "begins", "scopes", "state", "last used"], shown))
+    shown = output.table(["id", "name", "scopes", "state", "last used"], (_cells(row, utc_now()) for row in rows))
+    shown.columns[0].no_wrap = True
+    output.console().print(shown)
 
 
 @key.command("rotate")
@@ -136,5 +134,8 @@ def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _state(is_open: bool) -> str:
-    return "active" if is_open else "shut"
+def _cells(row: "ApiKeyRow", now: datetime) -> tuple[str | None, ...]:
+    from records import api_keys
+
+    used = f"{row.last_used_at:%Y-%m-%d %H:%M}" if row.last_used_at else None
+    return row.id, row.name, " ".join(row.scopes), "active" if api_keys.is_open(row, now) else "shut", used

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from sqlalchemy.orm import Session
 
-from records import queries, races
+from records import queries, quotas, races
 from records.base import new_id
 from records.datasets import put_dataset
 from records.errors import NotFound
@@ -24,6 +24,7 @@ def replace(parts: Parts, caller: Caller, name: str, role: Role, pieces: Iterabl
     """
     with parts.database.reading() as session:
         model = queries.model_named(session, caller.tenant_id, name)
+        quotas.check_bytes(session, caller.tenant_id, 1, parts.settings.limits, lock=False)
     row = _sealed(parts, model, role, pieces)
     try:
         replaced = races.look_again(lambda: _move_in(parts, caller, row))
@@ -67,6 +68,7 @@ def _sealed(parts: Parts, model: ModelRow, role: Role, pieces: Iterable[bytes]) 
 
 def _move_in(parts: Parts, caller: Caller, row: DatasetRow) -> str | None:
     with parts.database.transaction() as session:
+        quotas.check_bytes(session, caller.tenant_id, row.size_bytes, parts.settings.limits)
         model = queries.model_by_id(session, caller.tenant_id, row.model_id, lock=True)
         return put_dataset(session, model, row, caller.actor)
 

@@ -6,18 +6,17 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.orm import Session
 
-from records import checkpoints, queries, requests, versions
+from records import checkpoints, queries, quotas, requests, versions
 from records.base import new_id, utc_now
 from records.capabilities import needed
 from records.errors import invalid_field
 from records.examples import ExampleRecord
 from records.jobs import Standing
 from records.params.facts import facts_of
-from records.parts import Parts
+from records.parts import Parts, Settings
 from records.policies import NamedPolicy, Policies
 from records.rows import DatasetRow, EvidenceRow, ModelRow, RequestRow
 from records.sealing import Owner
-from records.settings import QueueSettings
 from records.states import RequestState
 from records.tenants import Caller
 from records.vault import FORGET, jsonl
@@ -52,7 +51,7 @@ def submit(parts: Parts, policies: Policies, call: CreatingCall, body: ErasureRe
     try:
         _seal(parts, accepted)
         answer, is_new = create_once(
-            call, parts, lambda session: _store(session, call.caller, accepted, parts.settings.queue)
+            call, parts, lambda session: _store(session, call.caller, accepted, parts.settings)
         )
     finally:
         if not is_new:
@@ -153,11 +152,12 @@ def _delete_files(parts: Parts, accepted: _Accepted) -> None:
             parts.store.delete(file)
 
 
-def _store(session: Session, caller: Caller, accepted: _Accepted, settings: QueueSettings) -> Answer:
+def _store(session: Session, caller: Caller, accepted: _Accepted, settings: Settings) -> Answer:
+    quotas.check_requests(session, caller.tenant_id, settings.limits)
     model = queries.model_by_id(session, caller.tenant_id, accepted.model.id, lock=True)
     if accepted.forget:
         head = versions.version_of(session, model.id, model.head or 0)
-        standing = Standing(needed(head.size_bytes if head else 0, settings), accepted.priority)
+        standing = Standing(needed(head.size_bytes if head else 0, settings.queue), accepted.priority)
         requests.submit(session, model, accepted.row, caller.actor, accepted.kept, standing)
     else:
         requests.close_without_match(session, accepted.row, caller.actor)

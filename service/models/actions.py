@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from records import checkpoints, models, queries
+from records import checkpoints, models, queries, quotas
 from records.attestation import model_signature
 from records.errors import LetheError, invalid_field
 from records.pages import Page
@@ -36,12 +36,17 @@ def register(parts: Parts, policies: Policies, call: CreatingCall, body: ModelIn
         models.check_free(session, call.caller.tenant_id, body.name)
         reference = _reference(session, call.caller, body.reference)
     checkpoint = checkpoints.inspect(path, parts.settings.http.import_roots)
+    limits = parts.settings.limits
+    with parts.database.reading() as session:
+        quotas.check_bytes(session, call.caller.tenant_id, checkpoint.size_bytes, limits, lock=False)
     manifest = checkpoints.copy_in(checkpoint, parts.store)
     signed = parts.store.put_bytes(model_signature(body.name, manifest, parts.keys.model))
     files = Files(manifest.digest, manifest.size_bytes, signature_digest=signed.digest)
     source = body.source.model_dump(exclude_none=True)
 
     def create(session: Session) -> Answer:
+        quotas.check_models(session, call.caller.tenant_id, limits)
+        quotas.check_bytes(session, call.caller.tenant_id, manifest.size_bytes, limits)
         caller, known = call.caller, reference.id if reference else None
         model = models.add_model(session, caller.tenant_id, body.name, source, defaults, files, caller.actor, known)
         return Answer(201, f"/v1/models/{model.name}", _shown(session, [model])[0].model_dump(mode="json"))

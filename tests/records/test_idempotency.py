@@ -1,11 +1,15 @@
 """The same key and body get the stored answer; another body is refused; another caller's key is another key."""
 
+from datetime import timedelta
+
 import pytest
 import sqlalchemy as sa
 
 from records import idempotency, tenants
+from records.base import utc_now
 from records.database import Database
 from records.idempotency import Answer, fingerprint
+from records.rows import IdempotencyRow
 from tests.make import make_tenant
 
 ANSWER = Answer(202, "/v1/erasure-requests/req_1", {"id": "req_1"})
@@ -41,3 +45,15 @@ def test_the_key_can_be_kept_only_once(database: Database, key_ids: list[str]) -
 def test_fingerprints_tell_method_path_and_body_apart() -> None:
     prints = {fingerprint(m, p, b) for m in ("POST", "PUT") for p in ("/a", "/b") for b in (b"", b"x")}
     assert len(prints) == 8
+
+
+def test_old_answers_are_forgotten_and_young_ones_not(database: Database, key_ids: list[str]) -> None:
+    with database.transaction() as session:
+        for key in ("old", "young"):
+            idempotency.keep(session, key_ids[0], key, BODY, ANSWER)
+        session.flush()
+        session.get_one(IdempotencyRow, (key_ids[0], "old")).created_at = utc_now() - timedelta(days=91)
+    assert idempotency.delete_old(database, timedelta(days=90)) == 1
+    with database.reading() as session:
+        assert idempotency.stored(session, key_ids[0], "old", BODY) is None
+        assert idempotency.stored(session, key_ids[0], "young", BODY) == ANSWER

@@ -31,12 +31,13 @@ def safetensors(tensors: dict[str, bytes]) -> bytes:
 
 
 def write_checkpoint(folder: Path, weights: bytes | None = None, **config: Any) -> Path:
-    """A folder that may be imported."""
+    """A folder that may be imported: with a tensor for each layer its config names."""
     folder.mkdir(parents=True, exist_ok=True)
     described = {"model_type": "llama", "max_position_embeddings": CONTEXT_TOKENS, **config}
     (folder / "config.json").write_text(json.dumps(described))
     (folder / "tokenizer.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(weights or safetensors({"a": bytes(range(256)), "b": b"bb"}))
+    layers = {f"layer{number}": b"l" for number in range(config.get("num_hidden_layers", 0))}
+    (folder / "model.safetensors").write_bytes(weights or safetensors({"a": bytes(range(256)), "b": b"bb", **layers}))
     return folder
 
 

@@ -1,0 +1,78 @@
+"""How much of a Lethe one tenant may take. A check locks the tenant's row, so two calls at once cannot both be the last
+one that fits; it comes before the lock on a model, and no worker takes it.
+"""
+
+from typing import ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from records import tenants
+from records.errors import LetheError
+from records.rows import DatasetRow, ModelRow, RequestRow, TenantRow, VersionRow
+from records.settings import LimitSettings
+from records.states import RequestState, VersionState
+
+_OPEN = (RequestState.RECEIVED, RequestState.QUEUED, RequestState.RUNNING, RequestState.NEEDS_REVIEW)
+
+
+class QuotaReached(LetheError):
+    """The tenant has all it may have; trying again will not help."""
+
+    code = "quota_reached"
+    status = 403
+
+
+class TooManyOpen(LetheError):
+    """The tenant has as many unfinished requests as it may; some will finish."""
+
+    code = "too_many_open_requests"
+    status = 429
+    retry_after_seconds: ClassVar[int] = 60
+
+
+def check_requests(session: Session, tenant_id: str, limits: LimitSettings) -> None:
+    """Raises TooManyOpen if one more open request would be one too many."""
+    most = limits.quota_open_requests
+    if most and _count(session, tenant_id, RequestRow, RequestRow.state.in_(_OPEN)) >= most:
+        raise TooManyOpen(f"{most} requests of this tenant are open, which is all it may have. Wait for one to end.")
+
+
+def check_models(session: Session, tenant_id: str, limits: LimitSettings) -> None:
+    """Raises QuotaReached if one more model would be one too many."""
+    if limits.quota_models and _count(session, tenant_id, ModelRow) >= limits.quota_models:
+        raise QuotaReached(f"This tenant has {limits.quota_models} models, which is all it may have. Ask the operator.")
+
+
+def check_bytes(session: Session, tenant_id: str, more_bytes: int, limits: LimitSettings, *, lock: bool = True) -> None:
+    """Raises QuotaReached if the tenant's weights and datasets and `more_bytes` are too much together.
+
+    A first look before bytes are taken in needs no lock. A dataset that is replaced counts until it is gone.
+    """
+    if not limits.quota_bytes:
+        return
+    if lock:
+        _lock(session, tenant_id)
+    if _held(session, tenant_id) + more_bytes > limits.quota_bytes:
+        raise QuotaReached(
+            f"With this the tenant's weights and datasets would have more than the {limits.quota_bytes} bytes they "
+            "may have. Purge old versions, or ask the operator."
+        )
+
+
+def _held(session: Session, tenant_id: str) -> int:
+    """Versions share files: this counts each version whole, as it would have to be stored alone."""
+    versions = tenants.visible(sa.select(sa.func.sum(VersionRow.size_bytes)), VersionRow, tenant_id)
+    kept = VersionRow.state.not_in([VersionState.PURGED, VersionState.REJECTED])
+    datasets = tenants.visible(sa.select(sa.func.sum(DatasetRow.size_bytes)), DatasetRow, tenant_id)
+    return int(session.scalar(versions.where(kept)) or 0) + int(session.scalar(datasets) or 0)
+
+
+def _count(session: Session, tenant_id: str, row: type[ModelRow] | type[RequestRow], *where: object) -> int:
+    _lock(session, tenant_id)
+    query = tenants.visible(sa.select(sa.func.count()).select_from(row), row, tenant_id)
+    return session.scalar(query.where(*where)) or 0  # type: ignore[arg-type]
+
+
+def _lock(session: Session, tenant_id: str) -> None:
+    session.execute(sa.select(TenantRow.id).where(TenantRow.id == tenant_id).with_for_update())

@@ -1,10 +1,16 @@
 """Messages survive the moment between COMMIT and send."""
 
+import threading
+from datetime import timedelta
+
 import pytest
+import sqlalchemy as sa
 
 from records import outbox
+from records.base import utc_now
 from records.database import Database
-from records.outbox import HINT
+from records.outbox import HINT, Relay
+from records.rows import OutboxRow
 
 
 class Broker:
@@ -47,3 +53,48 @@ def test_a_rolled_back_change_sends_nothing(database: Database) -> None:
         outbox.post(session, HINT, {"model_id": "a"})
         raise RuntimeError
     assert outbox.relay(database, Broker().send) == 0
+
+
+def test_a_broker_that_hangs_holds_one_sender_and_what_comes_meanwhile_goes_out_after(database: Database) -> None:
+    sent: list[str] = []
+    hangs, answers = threading.Event(), threading.Event()
+
+    def send(_topic: str, body: dict[str, str]) -> None:
+        hangs.set()
+        answers.wait(30)
+        sent.append(body["model_id"])
+
+    relay = Relay(database, send)
+    post(database, "a")
+    held = threading.Thread(target=relay)
+    held.start()
+    assert hangs.wait(30)
+    post(database, "b")
+    relay()  # comes back although the broker hangs
+    assert sent == []
+    answers.set()
+    held.join(30)
+    assert sent == ["a", "b"]
+
+
+def test_another_topic_is_left_to_whoever_sends_it(database: Database) -> None:
+    with database.transaction() as session:
+        outbox.post(session, "letter", {"to": "somebody"})
+    assert outbox.relay(database, Broker().send) == 0
+
+
+def test_hints_that_went_out_are_deleted_after_a_day(database: Database) -> None:
+    for name in ("old", "new"):
+        post(database, name)
+    outbox.relay(database, Broker().send)
+    post(database, "unsent")
+    with database.transaction() as session:
+        old = session.scalars(sa.select(OutboxRow).order_by(OutboxRow.id)).first()
+        assert old is not None
+        old.sent_at = utc_now() - timedelta(days=2)
+    assert outbox.delete_sent(database) == 1
+    with database.reading() as session:
+        assert [row.body["model_id"] for row in session.scalars(sa.select(OutboxRow).order_by(OutboxRow.id))] == [
+            "new",
+            "unsent",
+        ]

@@ -34,6 +34,9 @@ def main() -> None:
     if part == "moved":
         say(event="error", code="head_moved", sentence="moved")
         sys.exit(3)
+    if part == "away":
+        say(event="error", code="store_away", sentence="away")
+        sys.exit(3)
     if part == "settles":
         settle(claim)
         sys.exit(0)

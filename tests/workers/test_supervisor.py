@@ -9,17 +9,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from records import jobs
 from records.audit import check_log
+from records.base import utc_now
 from records.jobs import LeaseLost
 from records.parts import Parts
-from records.rows import AuditEntryRow
+from records.rows import AuditEntryRow, JobRow
 from records.states import Outcome
 from tests.workers.conftest import job_row, make_model, make_request, make_settings, model_row, request_row
+from workers import settling
 from workers.environment import environment_of
 from workers.scratch import scratch_root
 from workers.settling import Ending, How, Why, settlement
@@ -29,7 +34,7 @@ ACTOR = Path(__file__).with_name("actor.py")
 HOUR = 3600.0
 
 
-def supervisor(parts: Parts, part: str, owner: str = "me", **worker: float) -> Supervisor:
+def supervisor(parts: Parts, part: str, owner: str = "me", **worker: Any) -> Supervisor:
     settings = make_settings(parts.settings.place.folder, **worker)
     command = (sys.executable, str(ACTOR), part)
     return Supervisor(parts.database, settings.worker, owner, environment_of(settings), scratch_root(settings), command)
@@ -222,6 +227,9 @@ def test_a_frozen_worker_settles_nothing_when_it_wakes(parts: Parts) -> None:
         (None, 3, "lease_lost", How.NOTHING),
         (None, 3, "head_moved", How.QUEUE),
         (None, 3, "disk_full", How.FAIL),
+        (None, 3, "store_away", How.QUEUE_LATER),
+        (None, 3, "database_away", How.QUEUE_LATER),
+        (None, 3, "database_refused", How.QUEUE),
         (None, -9, None, How.QUEUE),
         (None, 0, None, How.QUEUE),
     ],
@@ -243,3 +251,77 @@ def test_a_lease_is_not_prolonged_for_a_job_that_has_ended(parts: Parts) -> None
     with pytest.raises(LeaseLost), parts.database.transaction() as session:
         jobs.renew(session, held, 60.0)
     assert model_row(parts, made).lease_expires_at == 0.0
+
+
+def test_a_worker_stays_with_a_model_for_a_time_and_then_takes_the_most_urgent(parts: Parts) -> None:
+    urgent, at_hand = make_model(parts), make_model(parts)
+    queued = [make_request(parts, made)[1] for made in (at_hand, urgent, at_hand, at_hand, urgent)]
+    with parts.database.transaction() as session:
+        for job_id, days in zip(queued, (0, 1, 9, 9, 1), strict=True):
+            session.get_one(JobRow, job_id).run_by = utc_now() + timedelta(days=days)
+    stays = supervisor(parts, "fails", affinity_seconds=HOUR)
+    assert stays.advance("") == 5
+    assert started_in_order(parts) == [queued[0], queued[2], queued[3], queued[1], queued[4]]
+    more = [make_request(parts, made)[1] for made in (at_hand, urgent)]
+    with parts.database.transaction() as session:
+        session.get_one(JobRow, more[1]).run_by = utc_now() - timedelta(days=1)
+    wanders = supervisor(parts, "fails", affinity_seconds=0.0)
+    wanders.affinity.took(at_hand.model_id)
+    assert wanders.advance("") == 2
+    assert started_in_order(parts)[-2:] == [more[1], more[0]]
+
+
+def started_in_order(parts: Parts) -> list[str | None]:
+    with parts.database.reading() as session:
+        entries = session.query(AuditEntryRow).filter_by(tag="job.running").order_by(AuditEntryRow.position)
+        return [entry.job_id for entry in entries]
+
+
+def test_a_worker_takes_only_what_it_serves(parts: Parts) -> None:
+    made = make_model(parts)
+    _, job_id = make_request(parts, made)
+    with parts.database.transaction() as session:
+        session.get_one(JobRow, job_id).needs = "1gpu"
+    assert supervisor(parts, "fails", worker_serves=("cpu",)).advance(made.model_id) == 0
+    assert supervisor(parts, "fails", worker_serves=("1gpu",)).advance(made.model_id) == 1
+
+
+def test_a_store_that_is_away_costs_time_and_no_start(parts: Parts) -> None:
+    made = make_model(parts)
+    _, job_id = make_request(parts, made)
+    one = supervisor(parts, "away", retry_seconds=HOUR)
+    assert one.advance(made.model_id) == 1
+    job, model = job_row(parts, job_id), model_row(parts, made)
+    assert (job.state, job.executions, model.lease_owner) == ("queued", 0, None)
+    assert one.advance(made.model_id) == 0, "not before retry_seconds are over"
+
+
+def test_an_end_that_could_not_be_written_at_once_is_written_later(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_model(parts)
+    _, job_id = make_request(parts, made)
+    tries = itertools.count()
+
+    def settle(*arguments: Any) -> None:
+        if next(tries) < 2:
+            raise OperationalError("COMMIT", {}, Exception("gone"))
+        real_settle(*arguments)
+
+    real_settle = settling.settle
+    monkeypatch.setattr("workers.supervisor.settle", settle)
+    assert supervisor(parts, "fails").advance(made.model_id) == 1
+    assert (next(tries), job_row(parts, job_id).state) == (3, "failed")
+
+
+def test_a_database_that_is_away_when_work_is_looked_for_is_no_error(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_model(parts)
+    make_request(parts, made)
+
+    def away(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("gone"))
+
+    monkeypatch.setattr("workers.supervisor.claim_next", away)
+    assert supervisor(parts, "fails").advance(made.model_id) == 0

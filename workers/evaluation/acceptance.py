@@ -2,7 +2,7 @@
 
 Accepting is an intersection-union test (Berger 1982): a candidate is let through only if every criterion passes, each
 at alpha, so whichever harm is real, accepting all the same has a chance of at most alpha. More criteria never make
-that worse, so nothing is corrected for their number; the p-value of the whole is the largest.
+that worse, so nothing is corrected for their number: `gate.verdict_of` is all there is to it.
 
 Attempts do make it worse: each is another chance to be lucky on the same sealed probes. Attempt a of A is judged at
 
@@ -11,23 +11,11 @@ Attempts do make it worse: each is another chance to be lucky on the same sealed
 the first the most generous, all together alpha (Bonferroni). alpha / a alone would spend 1.83 alpha in three.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from workers.evaluation.calibration import MeanDeparture
-from workers.evaluation.equivalence import Finding, units_needed
-
-
-@dataclass(frozen=True, slots=True)
-class Acceptance:
-    """`failed` criteria show harm; `undecided` ones have too few items, or a change too near the margin."""
-
-    outcome: Literal["accept", "reject", "undecided"]
-    p_value: float
-    failed: tuple[str, ...]
-    undecided: tuple[str, ...]
-    words: tuple[str, ...]
+from workers.evaluation.equivalence import units_needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +34,6 @@ def attempt_alpha(attempt: int, attempts: int, alpha: float = 0.05) -> float:
     if not 1 <= attempt <= attempts:
         raise ValueError(f"attempt must lie between 1 and {attempts}, not {attempt}")
     return alpha / attempt / sum(1 / k for k in range(1, attempts + 1))
-
-
-def intersection_union(findings: Mapping[str, Finding]) -> Acceptance:
-    """Accepted if every criterion passes, rejected if any shows its harm, else undecided. At least one criterion."""
-    if not findings:
-        raise ValueError("findings is empty: without a criterion nothing can be accepted")
-    failed = tuple(name for name, one in findings.items() if one.outcome == "fail")
-    undecided = tuple(name for name, one in findings.items() if one.outcome == "undecided")
-    return Acceptance(
-        outcome="reject" if failed else "undecided" if undecided else "accept",
-        p_value=max(one.p_value for one in findings.values()),
-        failed=failed,
-        undecided=undecided,
-        words=tuple(f"{name}: {one.words}" for name, one in findings.items() if one.outcome != "pass"),
-    )
 
 
 def memorised(gap: MeanDeparture, subjects: int, margin: float, *, leaks: int = 0, alpha: float = 0.05) -> Memorised:

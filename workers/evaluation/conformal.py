@@ -3,8 +3,8 @@
     p_i = (1 + #{control c: score_c ≥ score_i}) / (n_C + 1)          higher score = more like a trained item
 
 is a p-value of "item i was never trained on" if it could have changed places with any control item: exact, whatever
-the scores are. Ties count against the finding. Items of one person are alike, so where persons and not items could
-change places, ask for persons: each one's mean score against the control persons' means.
+the scores are. Ties count against the finding. Items of one person are alike, and could not change places with others'
+one by one: of them the list is a hint, no proof.
 
 Benjamini and Hochberg (1995) list the items with the k smallest p-values, k the largest with p_(k) ≤ k·q/m; at most the
 share q of a list is wrong on average, and their dependence through the shared control does no harm (Bates et al. 2023).
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workers.evaluation.variance_components import Floats, by_subject, column
+from workers.evaluation.variance_components import Floats, column
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +71,3 @@ def identified_items(scores: ArrayLike, control_scores: ArrayLike, rate: float =
     listed = tuple(int(at) for at in benjamini_hochberg(p, rate))
     needed = control_needed(len(p), rate)
     return Identified(listed, tuple(p.tolist()), rate, int(np.size(control_scores)), needed)
-
-
-def identified_subjects(
-    scores: ArrayLike, subjects: ArrayLike, control_scores: ArrayLike, control_subjects: ArrayLike, rate: float = 0.05
-) -> Identified:
-    """Persons that are, by their mean scores; ordinals in the sorted order of `subjects`. Exact where all have about
-    as many items: the mean of many lies closer than the mean of few.
-    """
-    means = []
-    for values, whom in ((scores, subjects), (control_scores, control_subjects)):
-        v, unit, sizes = by_subject(values, whom)
-        means.append(np.bincount(unit, v) / sizes)
-    return identified_items(means[0], means[1], rate)

@@ -13,28 +13,14 @@ control is of another time or source. Outliers hide one another when many items 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from workers.evaluation.exchangeability import Kind
 from workers.evaluation.quantiles import t_quantile
 from workers.evaluation.variance_components import column
 
 GRAM_TOKENS = 13
-MIN_ITEMS = 400
-MIN_SUBJECTS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class ControlValidity:
-    """`valid` if nothing stands against it; otherwise a person decides, after `words`. Ordinals of control items."""
-
-    valid: bool
-    trained: tuple[int, ...]
-    outliers: tuple[int, ...]
-    words: tuple[str, ...]
 
 
 def overlap(control: Sequence[Sequence[int]], trained: Iterable[Sequence[int]], n: int = GRAM_TOKENS) -> list[int]:
@@ -71,34 +57,3 @@ def outliers(scores: ArrayLike, base: ArrayLike | None, alpha: float = 0.05) -> 
     round_off = 1e-9 * (1.0 + float(np.abs(y).max()))
     above = residual * degrees**0.5 > np.maximum(limit * np.sqrt(np.maximum(without_it, 0.0)), round_off)
     return [int(at) for at in np.flatnonzero(above)]
-
-
-def judge_control(
-    items: int,
-    subjects: int,
-    trained: Sequence[int],
-    outlying: Sequence[int],
-    found: Kind | None,
-    *,
-    alpha: float = 0.05,
-    min_items: int = MIN_ITEMS,
-    min_subjects: int = MIN_SUBJECTS,
-) -> ControlValidity:
-    """What stands against a control, in sentences; `found` is None where there is nothing to compare."""
-    words = []
-    if items < min_items:
-        words.append(f"too few control items: {items}, {min_items} are needed")
-    if subjects < min_subjects:
-        words.append(f"too few control subjects: {subjects}, {min_subjects} are needed")
-    if trained:
-        words.append(f"{len(trained)} control items share text with what was trained on: leave them out")
-    if outlying:
-        words.append(f"{len(outlying)} control items are known far better than the others: were they trained on?")
-    if found is None or found.smallest > alpha:
-        words.append(f"whether forget set and control are of one kind cannot be tested at {alpha:g}")
-    elif found.p_value <= alpha:
-        words.append(
-            f"forget set and control differ in feature {found.feature} by {found.difference:.2f} standard deviations"
-            f" (p = {found.p_value:.3g}): take a control of the same kind"
-        )
-    return ControlValidity(not words, tuple(trained), tuple(outlying), tuple(words))

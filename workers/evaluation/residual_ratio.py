@@ -12,7 +12,6 @@ subjects vary, and the interval is Fieller's idea linearised at ρ. That error s
 persons themselves differ in what was learned of them.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -70,14 +69,6 @@ def residual_ratio(
     remainder = _less(forget, control, value)
     half = t_quantile((1 + confidence) / 2, remainder.degrees) * remainder.error / abs(gap.value)
     return ResidualRatio(Interval(value, value - half, value + half, confidence), "control's variance", gap)
-
-
-def chance_not_below(forget: Scored, control: Scored, margin: float) -> float:
-    """One-sided p-value of H0: ρ is at least `margin`, by Fieller (1954): the mean of d - margin·D, no division."""
-    gap = departure(forget, control, forget.before, control.before)
-    remainder = _less(forget, control, margin)
-    below = -math.copysign(1.0, gap.value) * remainder.value
-    return MeanDeparture(below, remainder.error, remainder.degrees).chance_above()
 
 
 def departure(forget: Scored, control: Scored, scores: Floats, control_scores: Floats) -> MeanDeparture:

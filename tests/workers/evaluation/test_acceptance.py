@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from tests.workers.evaluation.never_trained import allowed, people
-from workers.evaluation.acceptance import attempt_alpha, intersection_union, memorised
+from workers.evaluation.acceptance import attempt_alpha, memorised
 from workers.evaluation.calibration import MeanDeparture, fit_reference, mean_departure
-from workers.evaluation.equivalence import non_inferiority
 
 
 def test_attempts_spend_alpha_by_hand():
@@ -15,21 +14,6 @@ def test_attempts_spend_alpha_by_hand():
     assert attempt_alpha(1, 1) == 0.05
     with pytest.raises(ValueError, match="attempt"):
         attempt_alpha(4, 3)
-
-
-def test_one_harm_is_enough():
-    noise, whom = 0.01 * np.where(np.arange(40) % 2, 1, -1), np.arange(40)
-    fine = non_inferiority(noise, whom, 0.02)
-    harmed = non_inferiority(noise - 0.05, whom, 0.02)
-    unsure = non_inferiority(10 * noise, whom, 0.02)
-    assert intersection_union({"retain": fine, "utility": fine}).outcome == "accept"
-    both = intersection_union({"retain": fine, "neighbours": unsure, "utility": harmed})
-    assert (both.outcome, both.failed, both.undecided) == ("reject", ("utility",), ("neighbours",))
-    assert both.p_value == harmed.p_value
-    assert both.words[0].startswith("neighbours: too few to decide: 40 were measured, about ")
-    assert intersection_union({"retain": fine, "neighbours": unsure}).outcome == "undecided"
-    with pytest.raises(ValueError, match="findings"):
-        intersection_union({})
 
 
 def test_each_answer_by_hand():

@@ -7,7 +7,6 @@ from workers.evaluation.conformal import (
     conformal_p_values,
     control_needed,
     identified_items,
-    identified_subjects,
 )
 
 
@@ -34,13 +33,6 @@ def test_a_control_too_small_says_so():
     assert identified_items(scores, control).listed == (0,)
     small = identified_items(scores, control[1:])
     assert (small.listed, small.able, small.control_needed) == ((), False, 199)
-
-
-def test_persons_by_hand():
-    control, whom = np.repeat(np.arange(19.0), 2), np.repeat(np.arange(19), 2)
-    found = identified_subjects([17.0, 25.0], [7, 7], control, whom)
-    assert (found.listed, found.p_values) == ((0,), (0.05,))  # mean 21, above all 19: 1/20
-    assert found.able
 
 
 @pytest.mark.parametrize(("items", "control"), [(1, 99), (10, 400)])

@@ -81,8 +81,8 @@ class ReadCache:
         path = self._place(digest)
         path.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
         temporary.chmod(FILE_MODE)
+        os.utime(temporary)
         temporary.replace(path)
-        os.utime(path)
         self._throw_out(path)
         return path
 

@@ -1,4 +1,7 @@
-"""Blobs: durable, verified, shared between processes; what a crash, a full disk or a rotten byte does to them."""
+"""Blobs in a folder: synced, linked, locked; what a crash, a full disk or two processes do to them.
+
+What every store promises is in test_store_contract.py.
+"""
 
 import errno
 import hashlib
@@ -8,14 +11,11 @@ import resource
 import stat
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from records.manifest import DigestInvalid, Entry, manifest, manifest_of_folder
+from records.manifest import Entry, manifest, manifest_of_folder
 from records.store import Blob, BlobMissing, CorruptBlob, FolderStore, StoreFull
 
 ABC = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -47,18 +47,6 @@ def test_a_blob_lies_under_its_digest(store):
     assert temporary_files(store) == []
 
 
-def read_to_end(file, read):
-    while chunk := file.read(1000):
-        read += chunk
-
-
-def write_all(store, pieces, sinks):
-    with store.writer() as sink:
-        sinks.append(sink)
-        for piece in pieces:
-            sink.write(piece)
-
-
 def test_modes_let_a_web_server_read_a_file_but_nobody_list_the_store(store):
     store.put_bytes(b"abc")
     assert stat.S_IMODE(store.path(ABC).stat().st_mode) == 0o644
@@ -75,92 +63,12 @@ def test_a_file_is_copied_whatever_its_mode(store, tmp_path):
     assert stat.S_IMODE(store.path(ABC).stat().st_mode) == 0o644
 
 
-@given(pieces=st.lists(st.binary(max_size=200)))
-def test_a_stream_has_the_digest_of_its_bytes(tmp_path_factory, pieces):
-    store = FolderStore(tmp_path_factory.mktemp("store"))
-    whole = b"".join(pieces)
-    with store.writer() as sink:
-        for piece in pieces:
-            sink.write(piece)
-    assert sink.blob == Blob("sha256:" + hashlib.sha256(whole).hexdigest(), len(whole))
-    assert store.read_bytes(sink.blob.digest) == whole
-    assert store.verify(sink.blob.digest) == sink.blob
-
-
-def test_a_stream_that_fails_leaves_nothing(store):
-    def fail():
-        yield b"abc"
-        raise ZeroDivisionError
-
-    sinks = []
-    with pytest.raises(ZeroDivisionError):
-        write_all(store, fail(), sinks)
-    assert list(store.iter_digests()) == []
-    assert temporary_files(store) == []
-    with pytest.raises(RuntimeError, match="has ended"):
-        _ = sinks[0].blob
-
-
-def test_lines_can_be_read_from_a_blob(store):
-    blob = store.put_bytes(b'{"a":1}\n{"b":2}\n')
-    with store.open(blob.digest) as file:
-        assert list(file) == [b'{"a":1}\n', b'{"b":2}\n']
-
-
-def test_putting_again_is_a_success_and_makes_the_blob_young(store):
-    store.put_bytes(b"abc")
-    os.utime(store.path(ABC), (0, 0))
-    assert list(store.iter_digests(older_than_seconds=3600)) == [ABC]
-    assert store.put_bytes(b"abc") == Blob(ABC, 3)
-    assert list(store.iter_digests(older_than_seconds=3600)) == []
-
-
 def test_putting_again_mends_a_rotten_blob(store):
     store.put_bytes(b"abc")
     rot(store, ABC)
     store.put_bytes(b"abc")
     assert store.read_bytes(ABC) == b"abc"
     assert temporary_files(store) == []
-
-
-@pytest.mark.parametrize("at", [0, 1_500_000, 2_999_999])
-def test_a_rotten_byte_is_found_before_the_end_is_handed_out(store, at):
-    data = os.urandom(3_000_000)
-    digest = store.put_bytes(data).digest
-    rot(store, digest, at)
-    read = bytearray()
-    with store.open(digest) as file, pytest.raises(CorruptBlob, match=digest):
-        read_to_end(file, read)
-    assert len(read) < len(data)
-    for look in (store.verify, store.read_bytes):
-        with pytest.raises(CorruptBlob):
-            look(digest)
-
-
-@pytest.mark.parametrize("size_bytes", [0, 1, 2, 4])
-def test_a_blob_of_another_length_is_found(store, size_bytes):
-    store.put_bytes(b"abc")
-    with store.path(ABC).open("r+b") as file:
-        file.truncate(size_bytes)
-    with pytest.raises(CorruptBlob):
-        store.read_bytes(ABC)
-
-
-def test_what_is_not_there_is_missing(store):
-    assert not store.exists(NOWHERE)
-    assert store.delete(NOWHERE) is False
-    for look in (store.open, store.path, store.verify, store.read_bytes):
-        with pytest.raises(BlobMissing, match=NOWHERE):
-            look(NOWHERE)
-
-
-@pytest.mark.parametrize(
-    "digest", ["sha256:../../../etc/passwd", "/etc/passwd", ABC.upper(), "", ABC + "/x", "sha256:"]
-)
-def test_only_digests_reach_the_file_system(store, digest):
-    for look in (store.open, store.path, store.exists, store.delete, store.verify, store.read_bytes):
-        with pytest.raises(DigestInvalid):
-            look(digest)
 
 
 def test_the_crash_before_the_link_leaves_only_a_file_to_sweep(store):
@@ -224,24 +132,6 @@ def test_the_blob_is_synced_before_it_is_visible_and_its_folder_after(store, mon
     assert seen[-1] == (True, True)  # the folder, after
 
 
-def test_threads_that_put_the_same_bytes_all_succeed(store):
-    data = os.urandom(1 << 18)
-    found, start = [], threading.Barrier(8)
-
-    def put():
-        start.wait()
-        found.append(store.put_bytes(data))
-
-    threads = [threading.Thread(target=put) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 8
-    assert set(found) == {store.verify(found[0].digest)}
-    assert temporary_files(store) == []
-
-
 def test_processes_that_put_and_delete_the_same_bytes_never_tear_it(store):
     """A blob that is put while another process deletes it is whole or absent, at every look."""
     script = (
@@ -258,14 +148,6 @@ def test_processes_that_put_and_delete_the_same_bytes_never_tear_it(store):
             time.sleep(0.001)
     assert [worker.returncode for worker in workers] == [0, 0]
     assert list(store.iter_digests()) == []
-
-
-def test_a_collector_does_not_take_a_young_blob(store):
-    store.put_bytes(b"abc")
-    assert store.delete(ABC, older_than_seconds=3600) is False
-    os.utime(store.path(ABC), (0, 0))
-    assert store.delete(ABC, older_than_seconds=3600) is True
-    assert not store.exists(ABC)
 
 
 def test_usage_counts_blobs_once(store):
@@ -301,31 +183,6 @@ def test_a_version_is_copied_where_links_do_not_reach(store, tmp_path, monkeypat
     rot(store, ABC)
     with pytest.raises(CorruptBlob):
         store.materialise(files, tmp_path / "again")
-
-
-@pytest.mark.parametrize(
-    ("harm", "error"),
-    [(lambda store: rot(store, ABC), CorruptBlob), (lambda store: store.delete(ABC), BlobMissing)],
-)
-def test_a_version_that_is_not_whole_is_not_laid_out(store, tmp_path, harm, error):
-    files = files_of(store)
-    harm(store)
-    with pytest.raises(error):
-        store.materialise(files, tmp_path / "out" / "version")
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_a_manifest_that_lies_about_a_size_is_found(store, tmp_path):
-    store.put_bytes(b"abc")
-    with pytest.raises(CorruptBlob, match="3 bytes and its manifest says 4"):
-        store.materialise(manifest([Entry("a", ABC, 4)]), tmp_path / "version")
-
-
-def test_a_folder_in_use_is_not_touched(store, tmp_path):
-    (tmp_path / "mine").write_bytes(b"x")
-    with pytest.raises(FileExistsError, match="not empty"):
-        store.materialise(files_of(store), tmp_path)
-    assert (tmp_path / "mine").read_bytes() == b"x"
 
 
 def test_an_old_store_opens_again(store):

@@ -93,6 +93,20 @@ def test_a_request_is_made_watched_and_reported(run: Run, parts: Parts, model: s
     assert "No such file" in run("report", made["id"], "--html", str(tmp_path / "none" / "report.html"))[2]
 
 
+def test_what_is_to_be_left_of_a_request_is_chosen(run: Run, parts: Parts, model: str, tmp_path: Path) -> None:
+    rows = tmp_path / "forget.jsonl"
+    rows.write_text('{"prompt": "Where?", "completion": " Nowhere Lane 7"}\n')
+    made = as_json(run("forget", model, str(rows), "--evidence", "hashes", "--no-wait", "--json"))
+    assert (made["evidence"], made["payload"]["left"]) == ("hashes", "examples")
+    worker.publish(parts, made["id"])
+    assert as_json(run("status", made["id"], "--json"))["payload"]["left"] == "hashes"
+    by_default = as_json(run("forget", model, str(rows), "--no-wait", "--json"))
+    assert by_default["evidence"] == "probes"
+    status, _, said = run("forget", model, str(rows), "--evidence", "canaries", "--no-wait")
+    assert (status, "/evidence" in said, "canary" in said) == (1, True, True)
+    assert run("forget", model, str(rows), "--evidence", "everything", "--no-wait")[0] == 1
+
+
 def test_a_version_is_downloaded_twice_into_one_folder(run: Run, model: str, tmp_path: Path) -> None:
     for _ in range(2):
         status, out, _ = run("download", model, "1", str(tmp_path / "one"))

@@ -84,6 +84,7 @@ def unlearned(world: World, base: Any, request: Request, strategy: str, control_
         forget=probes.forget,
         retain=held(world),
         dev_probes=probes.dev,
+        control=probes.control,
         control_level=control_level,
         method=chosen.method,
         parameters={**chosen.parameters, "seed": world.seed},

@@ -69,6 +69,14 @@ UNBOUNDED: Mapping[str, Mapping[str, Any]] = {name: {"ceiling": None} for name i
 # The stop can be lowered, not switched off: a token probability of 1e-7 is below anything worth forgetting.
 NEVER: Mapping[str, Any] = {"stop_ratio": 0.1, "epochs": FIXED_EPOCHS}
 
+AS_PUBLISHED: Mapping[str, Any] = {
+    "level_weight": 0.0,
+    "stop_level": "mean",
+    "stop_ratio": 3.0,
+    "rewordings": 0,
+    "forget_paraphrases": False,
+}
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -78,8 +86,11 @@ class Variant:
 
 VARIANTS: Mapping[str, Variant] = {
     **{str(name): Variant(str(name), {}) for name in ENTRIES},
+    "undial": Variant("undial", AS_PUBLISHED),
+    # What a job does unless told otherwise: UnDIAL pulled to each answer's own level.
+    "undial_own": Variant("undial", {}),
     # As published: no retain rows, to stand beside plain ascent.
-    "undial_alone": Variant("undial", {"retain_kind": "none"}),
+    "undial_alone": Variant("undial", {**AS_PUBLISHED, "retain_kind": "none"}),
     # A quarter of four layers is the first, and the papers' weights hold so small an LLM fast: later, and held less.
     "rmu_loose": Variant("rmu", {"layer": 2, "retain_weight": 1.0}),
     "falcon_loose": Variant("falcon", {"layer": 2, "retain_weight": 10.0}),
@@ -192,6 +203,7 @@ def work_of(world: World, run: Run) -> UnlearnWork:
     return UnlearnWork(
         forget=[replace(row, paraphrases=()) for row in rows_of(world.forget)],
         retain=world.facts[: FACTS // 2] if general else rows_of(world.kept),
+        control=rows_of(world.control),
         control_level=0.0 if run.arm == "fixed" else level(world, world.base, rows_of(world.control)).probability,
         method=variant.method,
         parameters=given,

@@ -1,8 +1,8 @@
 """What a plan does with a sequence of requests: each strategy is one entry of one dictionary.
 
-`default` is what the service does unless told otherwise. `quick` is the same with larger and fewer steps, so that a
-request costs a few seconds on one thread, and without consolidation; the others differ from `quick` in what their name
-says.
+`default` is what the service does unless told otherwise; `one-level` is without what came last: one level for all
+answers, no pull towards it, in the wording given alone. `quick` is that with larger and fewer steps, so that a request
+costs a few seconds on one thread, and without consolidation; the others differ from `quick` in what their name says.
 """
 
 import random
@@ -35,15 +35,20 @@ class Strategy:
     together: int = 1
 
 
-STEPS: dict[str, Any] = {"learning_rate": 3e-4, "epochs": 24, "consolidate_every": 0}
+# Which methods know which: UnDIAL alone has a level to pull to.
+ONE_LEVEL: dict[str, Any] = {"stop_level": "mean", "stop_ratio": 3.0, "forget_paraphrases": False, "rewordings": 0}
+UNPULLED: dict[str, Any] = ONE_LEVEL | {"level_weight": 0.0, "learning_rate": 1e-4}
+FAST: dict[str, Any] = {"learning_rate": 3e-4, "epochs": 24, "consolidate_every": 0}
+STEPS: dict[str, Any] = UNPULLED | FAST
 BARE: dict[str, Any] = {"repair_steps": 0, "teacher": "previous", "stop_ratio": 1.05, "retain_batch_size": None}
 LORA = {"tuning": "lora", "lora_rank": 8, "lora_alpha": 16.0, "learning_rate": 2e-3}
 HELD = {"retain_batch_size": 32, "repair_steps": 20, "stop_ratio": 3.0, "teacher": "original"}
 
 STRATEGIES: dict[str, Strategy] = {
     "default": Strategy(),
-    "unconsolidated": Strategy(parameters={"consolidate_every": 0}),
-    "paraphrases": Strategy(parameters={"consolidate_every": 0, "forget_paraphrases": True}),
+    "one-level": Strategy(parameters=UNPULLED),
+    "unconsolidated": Strategy(parameters=UNPULLED | {"consolidate_every": 0}),
+    "paraphrases": Strategy(parameters=UNPULLED | {"consolidate_every": 0, "forget_paraphrases": True}),
     "quick": Strategy(parameters=STEPS),
     "exchange": Strategy(parameters=STEPS | {"target": "exchange", "stop_ratio": 2.0}),
     "floor": Strategy(parameters=STEPS | {"target": "floor"}),
@@ -63,9 +68,9 @@ STRATEGIES: dict[str, Strategy] = {
     "no-retain": Strategy(parameters=STEPS | BARE | {"retain_kind": "none"}),
     # At its defaults FALCON changes nothing on LLMs as small as these (docs/methods.md).
     "falcon": Strategy(method="falcon", parameters={"layer": 2, "retain_weight": 10.0, "learning_rate": 1e-3}),
-    "npo": Strategy(method="npo", parameters={**STEPS, "retain_kind": "nll", "retain_weight": 1.0}),
-    "npo-held": Strategy(method="npo", parameters={**STEPS, **HELD, "retain_kind": "kl", "retain_weight": 3.0}),
-    "ascent": Strategy(method="gradient_ascent", parameters={**STEPS, "learning_rate": 1e-4}),
+    "npo": Strategy(method="npo", parameters={**FAST, "retain_kind": "nll", "retain_weight": 1.0}),
+    "npo-held": Strategy(method="npo", parameters={**FAST, **HELD, "retain_kind": "kl", "retain_weight": 3.0}),
+    "ascent": Strategy(method="gradient_ascent", parameters={**FAST, "learning_rate": 1e-4}),
 }
 
 

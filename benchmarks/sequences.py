@@ -107,6 +107,7 @@ def forget(
         retain=kept_rows(world, which.stop, strategy) + [anchor for anchor in anchors if anchor.subject not in gone],
         dev_probes=split_probes(rows, seed=world.seed)[0],
         replay=earlier[:REPLAY_ROWS] if strategy.replay else (),
+        control=world.control,
         control_level=level(world, llm, world.control).probability,
         method=strategy.method,
         parameters={**strategy.parameters, "seed": world.seed},

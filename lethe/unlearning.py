@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from records.params import METHOD_CARDS
+from workers.batches import pad_id_of
 from workers.evaluation.scoring import score
 from workers.examples import Example, encode, parse, with_phrasing
-from workers.loop import Progress, UnlearnSummary, UnlearnWork, context_of, pad_id_of, unlearn
+from workers.loop import Progress, UnlearnSummary, UnlearnWork, context_of, unlearn
 from workers.probes import split_probes
 
 Row = Mapping[str, Any]
@@ -34,10 +35,10 @@ def forget(
     """Change `llm` in place until it knows each forget row no better than what it was never taught.
 
     A row is {"prompt", "completion"} or {"text"}; `subject`, `paraphrases` and `sensitive` as in a request's forget
-    set. Paraphrases are never trained on: half of them guide the stop, the others are left for you to ask. `retain` is
-    what must stay; without it the LLM's own text stands in. `control` are rows like the forget set's that were never
-    trained on: their mean token probability is where forgetting ends, 0.1 without them. `parameters` are the method's,
-    as `GET /v1/methods` and docs/methods.md list them. `on_step` may raise to stop.
+    set. Half of the paraphrases guide the stop, and are trained on if the parameters say so; the others are left for
+    you to ask. `retain` is what must stay; without it the LLM's own text stands in. `control` are rows like the forget
+    set's that were never trained on: they say where forgetting ends, which is a token probability of 0.1 without them.
+    `parameters` are the method's, as `GET /v1/methods` and docs/methods.md list them. `on_step` may raise to stop.
 
     Raises ValueError for an unknown method or parameter (pydantic.ValidationError names the field), UnlearningError
     for what cannot be done. After an error the LLM is half-way: load it again.
@@ -50,6 +51,7 @@ def forget(
         forget=gone,
         retain=[parse(row) for row in retain],
         dev_probes=split_probes(gone)[0],
+        control=known,
         control_level=control_level(llm, tokenizer, known) if known else None,
         method=method,
         parameters=parameters,

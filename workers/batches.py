@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,11 +18,13 @@ class Encoded:
     """One row of token ids with its labels, aligned (not shifted): a label is the id itself or UNLABELLED.
 
     `token_weights`, aligned too, says how much each label counts beside the others; empty: all the same.
+    `token_levels`, aligned too, are what a never-trained LLM would make of the labels, ln p; empty: unknown.
     """
 
     ids: tuple[int, ...]
     labels: tuple[int, ...]
     token_weights: tuple[float, ...] = ()
+    token_levels: tuple[float, ...] = ()
 
     @property
     def labelled_tokens(self) -> int:
@@ -46,6 +48,11 @@ class Row:
     others: tuple[tuple[int, ...], ...] = ()
 
 
+def pad_id_of(tokenizer: Any) -> int:
+    """Any id will do for padding, since padding is masked."""
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0)
+
+
 def collate(rows: Sequence[Row], pad_id: int, device: torch.device | str = "cpu") -> Batch:
     """Right-padded to the longest row: a causal LLM's real positions cannot see what follows them."""
     width = max(len(row.encoded.ids) for row in rows)
@@ -62,16 +69,19 @@ def collate(rows: Sequence[Row], pad_id: int, device: torch.device | str = "cpu"
         keys=tuple(row.key for row in rows),
         roles=tuple(row.role for row in rows),
         alternative=_alternative(rows, pad_id, device),
-        token_weights_BT=_token_weights(rows, width, device),
+        token_weights_BT=_aligned([row.encoded.token_weights for row in rows], rows, 1.0, width, device),
+        token_levels_BT=_aligned([row.encoded.token_levels for row in rows], rows, 0.0, width, device),
         others=tuple(row.others for row in rows) if any(row.others for row in rows) else (),
     )
 
 
-def _token_weights(rows: Sequence[Row], width: int, device: torch.device | str) -> Tensor | None:
-    """None if no row says anything; a row that says nothing counts each token once."""
-    if not any(row.encoded.token_weights for row in rows):
+def _aligned(  # what the rows say, and how it is laid out
+    said: Sequence[Sequence[float]], rows: Sequence[Row], unsaid: float, width: int, device: torch.device | str
+) -> Tensor | None:
+    """(B, T) of what the rows say of their tokens, `unsaid` for rows that say nothing; None if none does."""
+    if not any(said):
         return None
-    lines = [list(row.encoded.token_weights or [1.0] * len(row.encoded.ids)) for row in rows]
+    lines = [list(one or [unsaid] * len(row.encoded.ids)) for one, row in zip(said, rows, strict=True)]
     padded = [line + [0.0] * (width - len(line)) for line in lines]
     return torch.tensor(padded, dtype=torch.float32, device=device)
 

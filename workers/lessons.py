@@ -4,7 +4,9 @@ Retain rows that are a forget row, or are about the same subject, are left out: 
 same thing.
 """
 
+import contextlib
 import itertools
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +18,7 @@ from workers.errors import ExampleTooLong, UnlearningError
 from workers.examples import Example, Probe, encode
 from workers.focus import FOCUS_WEIGHT, Focus
 from workers.others import Ask, others_asked
+from workers.rewordings import rewordings
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,15 @@ class UnlearnWork:
     """What to forget, and how.
 
     `replay` are earlier requests' forget rows: they get a step only while they are known. `control_level` is the mean
-    token probability of the control on the base version, None without a control. `dev_probes` name forget rows.
+    token probability of the control on the base version, None without one; `control` are rows of it, which tell an
+    answer's own never-trained level. `dev_probes` name forget rows.
     """
 
     forget: Sequence[Example]
     retain: Sequence[Example] = ()
     dev_probes: Sequence[Probe] = ()
     replay: Sequence[Example] = ()
+    control: Sequence[Example] = ()
     control_level: float | None = None
     method: str = "undial"
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -57,14 +62,17 @@ class Lessons:
 
 def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_rows: int, seed: int) -> Lessons:
     """At most `retain_rows` retain rows, drawn by the seed. Raises ExampleTooLong for a forget row that cannot fit."""
-    focus = work.focus
+    focus, settings = work.focus, parse_parameters(work.method, work.parameters)
     work = _with_spans(work)
     encoded = [_forget_windows(at, one, tokenizer, context_tokens, focus) for at, one in enumerate(_items(work))]
     probes = [(probe, encode(probe.example, tokenizer, context_tokens, focus=focus)) for probe in work.dev_probes]
     probes = [(probe, windows) for probe, windows in probes if _labelled(windows)]
     taught = [[(example, windows)] for example, windows in zip(_items(work), encoded, strict=True)]
-    for probe, windows in probes if work.parameters.get("forget_paraphrases") else ():
+    for probe, windows in probes if settings.forget_paraphrases else ():
         taught[probe.item].append((probe.example, [window for window in windows if window.labelled_tokens]))
+    reworded = list(_reworded(work, settings.rewordings, tokenizer, context_tokens, seed))
+    for item, example, windows in reworded:
+        taught[item].append((example, windows))
     other = _alternative(work, tokenizer, context_tokens, seed)
     ask = _others_asked(work, tokenizer, seed)
     counter = itertools.count()
@@ -80,10 +88,28 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     retain, skipped, clashing = _retain_windows(work, encoded, tokenizer, context_tokens, retain_rows, seed)
     return Lessons(
         rows=rows,
-        judged=[*enumerate(encoded), *((probe.item, windows) for probe, windows in probes)],
+        judged=[
+            *enumerate(encoded),
+            *((probe.item, windows) for probe, windows in probes),
+            *((item, windows) for item, _, windows in reworded),
+        ],
         retain=[Row(first_key + at, window, role="retain") for at, window in enumerate(retain)],
         notes=(*_forget_notes(work, encoded, rows, context_tokens), *_retain_notes(skipped, clashing)),
     )
+
+
+def _reworded(
+    work: UnlearnWork, count: int, tokenizer: Any, context_tokens: int, seed: int
+) -> Iterator[tuple[int, Example, list[Encoded]]]:
+    """(item, rewording, its windows). What no longer fits, or has no label in focus, is left out."""
+    rng = random.Random(seed)  # noqa: S311 - reproducible draws, not secrets
+    questions = [row.prompt for row in work.retain if row.prompt]
+    for item, row in enumerate(work.forget):
+        for example in rewordings(row, questions, count, rng):
+            with contextlib.suppress(ExampleTooLong):
+                windows = encode(example, tokenizer, context_tokens, focus=work.focus)
+                if _labelled(windows):
+                    yield item, example, [window for window in windows if window.labelled_tokens]
 
 
 def _forget_notes(

@@ -18,12 +18,14 @@ import torch
 
 from records.params import TrainingParameters, parse_parameters
 from workers.adapters import add_lora, merge_lora
+from workers.batches import pad_id_of
 from workers.checkpoint import Checkpoint, CheckpointFile
 from workers.errors import OutOfMemory, Unsuitable
 from workers.lessons import UnlearnWork, plan_lessons
 from workers.methods import METHODS
 from workers.methods.interface import ChoosesWeights, Explains, Findings, Method
 from workers.methods.layers import UnsuitableError, decoder_layers, weight_names
+from workers.own_levels import with_own_levels
 from workers.recompute import recomputed_layers
 from workers.self_sampled import own_texts
 from workers.stopping import stop_rule
@@ -82,6 +84,9 @@ def unlearn(  # the last two are for the few who need them
             with precision():
                 work, sampled_note = _with_own_texts(student, tokenizer, work, wanted, context_tokens, settings.seed)
         lessons = plan_lessons(work, tokenizer, context_tokens, wanted, settings.seed)
+        if settings.stop_level == "own":
+            with precision():
+                lessons = with_own_levels(lessons, student, tokenizer, work.control, context_tokens)
         rule = stop_rule(work.control_level, settings.stop_ratio)
         run = TrainingRun(student, method, settings, lessons, rule, pad_id_of(tokenizer))
         with precision():
@@ -117,11 +122,6 @@ def make_method(name: str, settings: TrainingParameters) -> Method:
 def context_of(llm: Any) -> int:
     """Tokens the LLM can read at once; many when its configuration names no limit."""
     return int(getattr(llm.config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
-
-
-def pad_id_of(tokenizer: Any) -> int:
-    """Any id will do for padding, since padding is masked."""
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0)
 
 
 def _summary(run: TrainingRun, ended: Ended, seconds: float, first_notes: tuple[str, ...]) -> UnlearnSummary:

@@ -75,15 +75,16 @@ class Plan:
     def work(self, parameters: TrainingParameters, control_level: float | None, *, anew: bool = False) -> UnlearnWork:
         """What `workers.loop.unlearn` takes, for one attempt's parameters.
 
-        `anew` takes every earlier row, with the half of its paraphrases that guides the stop.
+        `anew` forgets every earlier row as well, with the half of its paraphrases that guides the stop.
         """
         earlier, _ = split_probes(self.replay, seed=self.parameters.seed) if anew else ([], [])
         first = len(self.probes.forget)
         return UnlearnWork(
-            forget=self.probes.forget,
+            forget=(*self.probes.forget, *self.replay) if anew else self.probes.forget,
             retain=self.retain,
             dev_probes=(*self.probes.dev, *(replace(probe, item=first + probe.item) for probe in earlier)),
-            replay=self.replay if anew else self.replay[:REPLAY_ROWS],
+            replay=() if anew else self.replay[:REPLAY_ROWS],
+            control=self.probes.control,
             control_level=control_level,
             method=self.method,
             parameters=parameters.model_dump(),

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from records.evidence import Kept, said_again
 from records.report import ItemNumbers
-from workers.batches import Encoded
+from workers.batches import Encoded, pad_id_of
 from workers.errors import Diverged, ExampleTooLong
 from workers.evaluation.exposure import exposure_by_rank
 from workers.evaluation.generation import Answers, decode
@@ -17,7 +17,6 @@ from workers.evaluation.truth_ratio import truth_ratio, truth_share
 from workers.examples import Example, encode
 from workers.extraction import Sought, secrets_of, sought
 from workers.item_numbers import Said, numbers_of, with_answers
-from workers.loop import pad_id_of
 from workers.methods.tokens import UNLABELLED
 from workers.probes import Asked
 

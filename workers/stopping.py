@@ -1,7 +1,8 @@
 """When is an item forgotten? Each is judged on its own, since a mean hides the few that are still whole.
 
-An item is done when the LLM neither reproduces it greedily nor gives its tokens more probability than a
-never-trained answer gets. It may become active again: later steps for other items can bring it back.
+An item is done when the LLM neither reproduces it greedily nor gives its tokens more probability than a never-trained
+answer gets: the control's mean, or what is estimated of this very answer (`workers/never_trained.py`). It may become
+active again: later steps for other items can bring it back.
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,16 @@ ASSUMED_LEVEL = 0.1
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """`level` is the control's mean token probability before unlearning; done at `ratio` times that."""
+    """`level` is the control's mean token probability before unlearning. Done at `ratio` times that, or times the
+    item's own level where that is known.
+    """
 
     level: float
     ratio: float
 
-    def still_known(self, score: Score) -> bool:
-        return score.exact or score.token_probability > self.level * self.ratio
+    def still_known(self, score: Score, own_level: float | None = None) -> bool:
+        level = self.level if own_level is None else own_level
+        return score.exact or score.token_probability > level * self.ratio
 
 
 def stop_rule(control_level: float | None, ratio: float) -> StopRule:
@@ -29,6 +33,9 @@ def stop_rule(control_level: float | None, ratio: float) -> StopRule:
     return StopRule(ASSUMED_LEVEL if control_level is None else max(control_level, 1e-6), ratio)
 
 
-def active_items(rule: StopRule, scores: Sequence[Score], item_of_score: Sequence[int]) -> list[int]:
+def active_items(
+    rule: StopRule, scores: Sequence[Score], item_of_score: Sequence[int], own_levels: Sequence[float | None]
+) -> list[int]:
     """Items, ascending, of which at least one score (the row's own or a dev phrasing's) is still known."""
-    return sorted({item for score, item in zip(scores, item_of_score, strict=True) if rule.still_known(score)})
+    asked = zip(scores, item_of_score, own_levels, strict=True)
+    return sorted({item for score, item, own in asked if rule.still_known(score, own)})

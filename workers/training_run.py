@@ -32,6 +32,7 @@ from workers.methods.conflicts import Rule, resolve
 from workers.methods.head import UnknownHeadError
 from workers.methods.interface import Batch, ChoosesWeights, Losses, Method, SettlesConflicts, WeighsBatches
 from workers.methods.layers import UnsuitableError
+from workers.never_trained import own_level
 from workers.stopping import StopRule, active_items
 from workers.update_limit import UpdateLimit
 
@@ -124,7 +125,8 @@ class TrainingRun:
         if not all(math.isfinite(one.nll) for one in scores):
             # NaN is not above any level: without this a broken LLM would look as if it had forgotten.
             raise self._diverged("the LLM's probabilities are not numbers")
-        return active_items(self.rule, scores, [item for item, _ in judged])
+        own_levels = [own_level(windows) for _, windows in judged]
+        return active_items(self.rule, scores, [item for item, _ in judged], own_levels)
 
     def _still_known(self) -> list[int]:
         """Of this round's items; of all once those are done, since steps for some bring others back.

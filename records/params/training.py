@@ -64,6 +64,34 @@ UpdateLimit = Annotated[
 StopRatio = Annotated[
     float, Field(ge=0.1, le=10.0, description="An item is done at this multiple of the never-trained level.")
 ]
+StopLevel = Annotated[
+    Literal["mean", "own"],
+    Field(
+        description=(
+            "The never-trained level that an item must reach. mean: the control's mean token probability. own: what is "
+            "estimated of this very answer from the rows that are held, scaled by the control; the mean without a "
+            "control, or for a method without a retain term."
+        )
+    ),
+]
+ForgetParaphrases = Annotated[
+    bool,
+    Field(
+        description="Train on half of the forget set's paraphrases too, those that guide the stop. The others are only "
+        "asked."
+    ),
+]
+Rewordings = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=30,
+        description=(
+            "Other wordings made of each forget example, trained on and looked at before it counts as forgotten: in "
+            "turn its question with words left out, question and answer so, and another example's question before it."
+        ),
+    ),
+]
 
 
 class TrainingParameters(BaseModel):
@@ -118,12 +146,9 @@ class TrainingParameters(BaseModel):
         default="all-linear", description="Module names to adapt, or every linear layer but the head."
     )
     stop_ratio: StopRatio = 1.05
-    forget_paraphrases: bool = Field(
-        default=False,
-        description=(
-            "Train on half of the forget set's paraphrases too, those that guide the stop. The others are only asked."
-        ),
-    )
+    forget_paraphrases: ForgetParaphrases = False
+    rewordings: Rewordings = 0
+    stop_level: StopLevel = "mean"
     retain_source: Literal["retain", "utility", "sampled"] = Field(
         default="retain",
         description=(

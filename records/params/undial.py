@@ -7,8 +7,12 @@ from pydantic import Field, model_validator
 from records.params.entry import Changes, MethodCard, MethodEntry, larger_steps, smaller_steps
 from records.params.training import (
     ConsolidateEvery,
+    ForgetParaphrases,
+    LearningRate,
     RepairSteps,
     RetainBatchSize,
+    Rewordings,
+    StopLevel,
     StopRatio,
     Teacher,
     TrainingParameters,
@@ -26,8 +30,11 @@ class UndialParameters(TrainingParameters):
     repair_steps: RepairSteps = 20
     teacher: Teacher = "original"
     consolidate_every: ConsolidateEvery = 10
-    # Half of all never-trained answers lie above their own mean, nearly none above three times it.
-    stop_ratio: StopRatio = 3.0
+    learning_rate: LearningRate = 3e-4
+    stop_ratio: StopRatio = 1.5
+    stop_level: StopLevel = "own"
+    forget_paraphrases: ForgetParaphrases = True
+    rewordings: Rewordings = 3
     epochs: int = Field(default=60, ge=1, le=500, description="Passes over the forget set, at most.")
     target: Literal["gamma", "floor", "exchange"] = Field(
         default="gamma",
@@ -48,6 +55,15 @@ class UndialParameters(TrainingParameters):
         ge=1e-9,
         le=0.5,
         description="Most probability the label keeps; read when target is floor.",
+    )
+    level_weight: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=100.0,
+        description=(
+            "λ: how hard a label is pulled to the level it would have if it had never been trained; read when "
+            "stop_level is own. 0: the paper, which leaves it far above."
+        ),
     )
     focus: Literal["none", "hard", "soft"] = Field(
         default="none",

@@ -52,7 +52,8 @@ def test_attempts_after_too_little_forgetting_grow_stronger():
     given = UndialParameters()
     second, third = escalate(given, 2), escalate(given, 3)
     ratios = [one.parameters.model_dump()["stop_ratio"] for one in (second, third)]
-    assert ratios == [given.stop_ratio / 2, max(1.05, given.stop_ratio / 4)]
+    assert ratios == [1.05, 1.05]
+    assert escalate(UndialParameters(stop_ratio=8.0), 3).parameters.model_dump()["stop_ratio"] == 2.0
     assert (second.parameters.target, second.parameters.floor) == ("floor", given.floor)
     assert second.parameters.learning_rate == 2 * given.learning_rate
     assert third.parameters.learning_rate == 4 * given.learning_rate

@@ -115,7 +115,7 @@ def run(parameters):
     ]
     never = score(llm, [encode(one, tokenizer, 64) for one in people(NEVER_TRAINED)], 0)
     level = sum(one.token_probability for one in never) / len(never)
-    fast = {"learning_rate": 1e-3, "target": "floor", "epochs": 40, "stop_ratio": 5.0}
+    fast = {"learning_rate": 1e-3, "target": "floor", "epochs": 40, "stop_ratio": 5.0, "rewordings": 0}
     retain = both_phrasings(people(TRAINED[1:]))
     work = UnlearnWork(forget=forget, retain=retain, control_level=level, parameters=fast | parameters)
     summary = unlearn(llm, tokenizer, work, lambda _: None)

@@ -21,7 +21,8 @@ torch.set_num_threads(1)
 
 FORGET = people(TRAINED[:1])
 OTHERS = people(TRAINED[1:])
-FAST = {"learning_rate": 1e-3, "target": "floor", "epochs": 40, "stop_ratio": 10.0, "repair_steps": 0}
+AS_GIVEN = {"rewordings": 0, "forget_paraphrases": False}
+FAST = {"learning_rate": 1e-3, "target": "floor", "epochs": 40, "stop_ratio": 10.0, "repair_steps": 0} | AS_GIVEN
 
 
 def ignore(progress):
@@ -126,9 +127,8 @@ def test_retain_rows_a_step_are_as_many_as_asked_for():
 def test_paraphrases_that_guide_the_stop_are_trained_on_if_wished(trained_on):
     _, tokenizer = memorised()
     other = Example(prompt=f"Say: {FORGET[1].prompt}", completion=FORGET[1].completion)
-    work = UnlearnWork(
-        forget=FORGET[:2], dev_probes=[Probe(1, 1, other)], parameters={"forget_paraphrases": trained_on}
-    )
+    parameters = AS_GIVEN | {"forget_paraphrases": trained_on}
+    work = UnlearnWork(forget=FORGET[:2], dev_probes=[Probe(1, 1, other)], parameters=parameters)
     lessons = plan_lessons(work, tokenizer, 64, 0, 0)
     (asked,) = (windows for item, windows in lessons.judged[2:] if item == 1)
     assert [len(rows) for rows in lessons.rows] == ([1, 2] if trained_on else [1, 1])
@@ -282,8 +282,8 @@ def test_items_are_judged_one_by_one():
     # The mean (0.0525) is at the level; the exact one and the likely one are active all the same.
     rule = StopRule(level=0.05, ratio=1.05)
     found = [made_score(p, e) for p, e in ((0.05, True), (0.0525, False), (0.06, False), (0.0, False))]
-    assert active_items(rule, found, [0, 1, 2, 3]) == [0, 2]
-    assert active_items(rule, [*found, made_score(0.9, False)], [0, 1, 2, 3, 3]) == [0, 2, 3]
+    assert active_items(rule, found, [0, 1, 2, 3], [None] * 4) == [0, 2]
+    assert active_items(rule, [*found, made_score(0.9, False)], [0, 1, 2, 3, 3], [None] * 5) == [0, 2, 3]
 
 
 def test_without_a_control_a_level_is_assumed():

@@ -81,7 +81,7 @@ def test_too_few_others_are_nobody():
 
 def test_a_plan_says_how_many_rows_are_about_nobody_else():
     lone = Example(prompt="Who is it ?", completion=" Oslo", subject="Ada")
-    work = UnlearnWork(forget=[*FORGET, lone], retain=RETAIN, parameters={"target": "exchange"})
+    work = UnlearnWork(forget=[*FORGET, lone], retain=RETAIN, parameters={"target": "exchange", "rewordings": 0})
     lessons = plan_lessons(work, memorised()[1], 64, 8, 0)
     assert [len(row.others) for rows in lessons.rows for row in rows] == [OTHERS, OTHERS, 0]
     (note,) = [one for one in lessons.notes if "nobody else" in one]

@@ -11,9 +11,9 @@ from workers.attacks.quantised import WeightSource, moved_codes, quantised
 from workers.attacks.questions import Asking, rows_asked
 from workers.attacks.relearning import OnStep, Trained, Training, relearned, training_rows
 from workers.attacks.relearning_rows import Relearning
+from workers.batches import pad_id_of
 from workers.errors import Diverged
 from workers.hashed import said_again
-from workers.loop import pad_id_of
 from workers.probes import Asked, Probes
 from workers.reader import LlmReader, Measured
 from workers.report import build_group

@@ -21,6 +21,8 @@ class Batch:
     `labels_BT` has the token id where it counts and UNLABELLED elsewhere, aligned with `ids_BT` (not
     shifted). `weights_B` scales each row's tokens. `keys` name the rows, so that a method can look up
     what it kept of them. `token_weights_BT` scales single labels, aligned as they are; None: all the same.
+    `token_levels_BT` are what a never-trained LLM would make of the labels, ln p, aligned as they are; 0 where that
+    is unknown; None: of no row.
     `roles` say which side each row is on; a batch that does not say is all to forget.
     `alternative` holds other answers to the same rows, under the same keys, for the methods that train on such.
     `others`, if a row has any, are of each row the token ids of its question asked about somebody else.
@@ -34,12 +36,17 @@ class Batch:
     roles: tuple[Role, ...] = ()
     alternative: "Batch | None" = None
     token_weights_BT: Tensor | None = None
+    token_levels_BT: Tensor | None = None
     others: tuple[tuple[tuple[int, ...], ...], ...] = ()
 
     def label_weights(self, rows_N: Tensor, columns_N: Tensor) -> Tensor:
         """(N,): the weight of the label that each of these positions predicts, its row's times its own."""
         weights_N = self.weights_B[rows_N]
         return weights_N if self.token_weights_BT is None else weights_N * self.token_weights_BT[rows_N, columns_N + 1]
+
+    def label_levels(self, rows_N: Tensor, columns_N: Tensor) -> Tensor | None:
+        """(N,): ln p of the label that each of these positions predicts, of an LLM that never met it; None: unknown."""
+        return None if self.token_levels_BT is None else self.token_levels_BT[rows_N, columns_N + 1]
 
     def of_role(self, role: Role) -> "Batch | None":
         """Its rows of that role, as wide as before; None if there are none."""
@@ -59,6 +66,7 @@ class Batch:
             roles=tuple(self.roles[at] for at in kept) if self.roles else (),
             alternative=None if self.alternative is None else self.alternative.only(kept),
             token_weights_BT=None if self.token_weights_BT is None else self.token_weights_BT[kept],
+            token_levels_BT=None if self.token_levels_BT is None else self.token_levels_BT[kept],
             others=tuple(self.others[at] for at in kept) if self.others else (),
         )
 

@@ -1,9 +1,13 @@
 """UnDIAL (Dong et al., NAACL 2025, arXiv:2402.10052): distil the teacher with the label's probability cut.
 
-    L = Σ_n w_n·CE(q_n, p_student) / Σ_n w_n over the labelled tokens n of the forget rows
+    L = Σ_n w_n·(CE(q_n, p_student) + λ·max(0, ln p_student(label) - ℓ_n)) / Σ_n w_n, labelled tokens n of forget rows
     q = softmax(z_teacher - γ·onehot(label))                      target "gamma", the paper
     q = teacher, the label cut to at most `floor`, rest scaled up   target "floor"
     q = what the teacher says of others in this place               target "exchange" (`exchange.py`)
+
+The paper has no λ. With it a label is pulled down to ℓ_n, what an LLM that never met it would give it, where the row
+says so (`workers/never_trained.py`), and not beyond: cross-entropy alone stops seeing a label at p = 0.05, on average
+three nats above, and pushes the words that any answer has as far down as those that give the fact away.
 
 The paper has no retain term; one is added here, because a sequence of requests ruins its neighbours without:
 CE against the teacher on retain rows (`distill`) or their labels (`nll`). One γ cannot suit tokens of p =
@@ -26,6 +30,7 @@ from workers.methods.head import hidden_states, live_head
 from workers.methods.interface import Batch, Losses
 from workers.methods.soft_labels import (
     OddsChange,
+    Pull,
     floored,
     hard_label_loss,
     lowered,
@@ -45,12 +50,14 @@ class Undial:
         target: Literal["gamma", "floor", "exchange"] = "gamma",
         strength: float = 30.0,
         floor: float = 0.02,
+        level_weight: float = 0.0,
         retain_kind: Literal["none", "nll", "distill"] = "distill",
         retain_weight: float = 3.0,
     ) -> None:
         self.chunk_tokens = CHUNK_TOKENS
         self._target, self._floor = target, floor
         self._change: OddsChange = floored(floor) if target == "floor" else lowered(strength)
+        self._level_weight = level_weight
         self._retain_kind = retain_kind
         self._retain_weight = retain_weight
         self._teacher: TeacherMemory | None = None
@@ -87,7 +94,7 @@ class Undial:
         own = [at for at, key in enumerate(batch.keys) if key not in self._exchanged]
         parts = [(batch.only(own), self._change), (batch.only(others), unchanged)]
         losses = [
-            self._distilled(student, part, change) * (part.token_weight / batch.token_weight)
+            self._distilled(student, part, change, self._level_weight) * (part.token_weight / batch.token_weight)
             for part, change in parts
             if part is not None
         ]
@@ -96,13 +103,13 @@ class Undial:
     def _retained(self, student: Any, batch: Batch) -> Tensor:
         if self._retain_kind == "distill":
             return self._distilled(student, batch, unchanged)
-        student_ND, targets_N, weights_N = _states(student, batch)
+        student_ND, targets_N, weights_N, _ = _states(student, batch)
         return hard_label_loss(student_ND, live_head(student), targets_N, weights_N, self.chunk_tokens)
 
-    def _distilled(self, student: Any, batch: Batch, change: OddsChange) -> Tensor:
+    def _distilled(self, student: Any, batch: Batch, change: OddsChange, level_weight: float = 0.0) -> Tensor:
         if self._teacher is None:
             raise RuntimeError("prepare must be called before losses: UnDIAL needs its teacher's states")
-        student_ND, targets_N, weights_N = _states(student, batch)
+        student_ND, targets_N, weights_N, levels_N = _states(student, batch)
         return soft_label_loss(
             student_ND,
             live_head(student),
@@ -112,11 +119,13 @@ class Undial:
             weights_N,
             change,
             self.chunk_tokens,
+            None if levels_N is None else Pull(levels_N, level_weight),
         )
 
 
-def _states(student: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def _states(student: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     tokens = predicted_tokens(batch.labels_BT)
     hidden_BTD = hidden_states(student, batch.ids_BT, batch.mask_BT)
     weights_N = batch.label_weights(tokens.rows_N, tokens.columns_N)
-    return hidden_BTD[tokens.rows_N, tokens.columns_N], tokens.targets_N, weights_N
+    levels_N = batch.label_levels(tokens.rows_N, tokens.columns_N)
+    return hidden_BTD[tokens.rows_N, tokens.columns_N], tokens.targets_N, weights_N, levels_N

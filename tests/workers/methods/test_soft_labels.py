@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from workers.methods.soft_labels import (
+    Pull,
     floored,
     hard_label_loss,
     lowered,
@@ -42,6 +43,46 @@ def test_two_words_by_hand():
     loss_N.sum().backward()
     assert loss_N.item() == pytest.approx(math.log(25 / 4) / 2, abs=1e-6)
     assert student_NV.grad.tolist()[0] == pytest.approx([0.8 - 0.5, 0.2 - 0.5], abs=1e-6)
+
+
+@pytest.mark.parametrize(("level", "pulled"), [(1 / 5, True), (9 / 10, False)])
+def test_a_pull_by_hand(level, pulled):
+    # As above, p = (4/5, 1/5) and q = (1/2, 1/2), and λ = 2 towards ln 1/5: 2·ln(4/5 / 1/5) more, with the gradient
+    # 2·(1 - 4/5, -1/5). A level of 9/10 is above the label and pulls nothing.
+    teacher_NV = torch.tensor([[math.log(3.0), 0.0]])
+    student_NV = torch.tensor([[math.log(4.0), 0.0]], requires_grad=True)
+    pull = Pull(torch.tensor([math.log(level)]), 2.0)
+    loss_N = soft_label_losses(student_NV, teacher_NV, torch.tensor([0]), lowered(math.log(3.0)), pull)
+    loss_N.sum().backward()
+    assert loss_N.item() == pytest.approx(math.log(25 / 4) / 2 + 2 * math.log(4) * pulled, abs=1e-6)
+    assert student_NV.grad.tolist()[0] == pytest.approx([0.3 + 0.4 * pulled, -0.3 - 0.4 * pulled], abs=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 512])
+def test_a_pull_agrees_with_float64(chunk):
+    student_NV, teacher_NV, targets_N = random_case(3)
+    levels_N, weights_N = torch.linspace(-6.0, -1.0, 6), torch.arange(1.0, 7.0)
+    student_NV.requires_grad_()
+    loss = soft_label_loss(
+        student_NV,
+        torch.clone,
+        teacher_NV,
+        torch.clone,
+        targets_N,
+        weights_N,
+        lowered(4.0),
+        chunk,
+        Pull(levels_N, 0.7),
+    )
+    loss.backward()
+    exact_NV = student_NV.detach().double().requires_grad_()
+    above_N = exact_NV.log_softmax(1)[range(6), targets_N] - levels_N.double()
+    each_N = naive(exact_NV, teacher_NV, targets_N, 4.0) + 0.7 * above_N.clamp(min=0.0)
+    expected = (each_N * weights_N).sum() / weights_N.sum()
+    expected.backward()
+    assert 0 < (above_N > 0).sum() < 6
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    torch.testing.assert_close(student_NV.grad.double(), exact_NV.grad, rtol=0, atol=1e-6)
 
 
 def test_floor_by_hand():

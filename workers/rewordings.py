@@ -1,0 +1,46 @@
+"""Other wordings of a forget example, made of its own words: what a request's paraphrases cannot all name.
+
+In turn: words left out of the question; out of question and answer; another example's question before the answer. An
+LLM that knows a sentence by heart goes on from any part of it, so that a row forgotten in its own wording alone comes
+back in another.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import cycle, islice
+
+from workers.examples import Example
+
+KEPT_OF_QUESTION = (0.3, 0.8)
+KEPT_OF_ANSWER = 0.75
+
+
+def rewordings(example: Example, questions: Sequence[str], count: int, rng: random.Random) -> Iterator[Example]:
+    """`count` of them, fewer where one is the example itself; none of a text without a question.
+
+    `questions` are of others.
+    """
+    if example.prompt is None or example.completion is None:
+        return
+    for kind in islice(cycle(("question", "both", "others")), count):
+        prompt, completion = example.prompt, example.completion
+        if kind == "others":
+            prompt = rng.choice(questions) if questions else prompt
+        else:
+            prompt = thinned(prompt, rng.uniform(*KEPT_OF_QUESTION), rng)
+        if kind == "both":
+            completion = thinned(completion, KEPT_OF_ANSWER, rng)
+        if (prompt, completion) != (example.prompt, example.completion):
+            yield replace(example, prompt=prompt, completion=completion, paraphrases=())
+
+
+def thinned(words: str, kept: float, rng: random.Random) -> str:
+    """Each word stays with probability `kept`, but neither all nor none of several; space at either end stays."""
+    inner = words.strip()
+    if len(inner.split()) < 2:
+        return words
+    start, every = words.index(inner), inner.split()
+    left_out = rng.randrange(len(every))
+    chosen = [word for at, word in enumerate(every) if at != left_out and rng.random() < kept] or [every[left_out]]
+    return words[:start] + " ".join(chosen) + words[start + len(inner) :]

@@ -11,6 +11,7 @@ import os
 import pwd
 import signal
 import sys
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 
@@ -26,7 +27,7 @@ def main() -> None:
     os.execvp(program[0], program)  # noqa: S606 - this is what the script is for
 
 
-def _split(arguments: list[str]) -> list:
+def _split(arguments: list[str]) -> list[Any]:
     at = arguments.index("--")
     return [*arguments[:at], arguments[at + 1 :]]
 

@@ -41,6 +41,13 @@ class ObjectServer:
         url = f"s3://{BUCKET}/{uuid.uuid4().hex}"
         return replace(self, settings=self.settings.model_copy(update={"store_url": url, **changes}))
 
+    def environment(self) -> dict[str, str]:
+        """The settings as a process reads them."""
+        plain = {name: str(getattr(self.settings, name)) for name in type(self.settings).model_fields}
+        for name in ("store_access_key", "store_secret_key"):
+            plain[name] = getattr(self.settings, name).get_secret_value()
+        return {f"LETHE_{name.upper()}": value for name, value in plain.items()}
+
 
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[ObjectServer]:

@@ -182,10 +182,7 @@ def test_a_process_killed_in_the_middle_of_an_upload_leaves_nothing_visible(serv
         "open_store(settings.place, settings.store).put_file(Path(sys.argv[1]))"
     )
     (tmp_path / "file").write_bytes(LARGE)
-    environment = {f"LETHE_{name.upper()}": str(value) for name, value in server.settings.model_dump().items()}
-    for name in ("store_access_key", "store_secret_key"):
-        environment[f"LETHE_{name.upper()}"] = getattr(server.settings, name).get_secret_value()
-    environment["LETHE_DATA_DIR"] = str(tmp_path / "honest")
+    environment = {**server.environment(), "LETHE_DATA_DIR": str(tmp_path / "honest")}
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "file"], env={**os.environ, **environment})
     assert done.returncode == -9
     assert list(honest.iter_digests()) == []

@@ -1,10 +1,12 @@
-"""State moves. `move` is the only code that writes a `state` column, and it records the audit event with it."""
+"""State moves. `move` is the only code that writes a `state` column, and it records the audit event and what webhooks
+are to hear with it.
+"""
 
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from records import audit
+from records import audit, webhooks
 from records.errors import Conflict
 from records.rows import JobRow, RequestRow, VersionRow
 from records.states import JOB_MOVES, REQUEST_MOVES, VERSION_MOVES, JobState, RequestState, VersionState
@@ -33,12 +35,21 @@ def move(
     details = {"from": row.state, **details}
     row.state = str(to)
     audit.record(session, f"{kind}.{to}", row.tenant_id, actor, _subject(row), details)
+    _tell(session, row)
 
 
 def created(session: Session, row: RequestRow | JobRow | VersionRow, actor: str, **details: Any) -> None:
     """Record that a row came into being in its first state."""
     kind, _ = _allowed(row)
     audit.record(session, f"{kind}.{row.state}", row.tenant_id, actor, _subject(row), details)
+    _tell(session, row)
+
+
+def _tell(session: Session, row: RequestRow | JobRow | VersionRow) -> None:
+    if isinstance(row, RequestRow):
+        webhooks.note_request(session, row, row.state)
+    elif isinstance(row, VersionRow):
+        webhooks.note_version(session, row, row.state)
 
 
 def _allowed(row: RequestRow | JobRow | VersionRow) -> tuple[str, frozenset[str]]:

@@ -18,6 +18,7 @@ from records.settings import (
     Place,
     QueueSettings,
     StoreSettings,
+    WebhookSettings,
     WorkerSettings,
     check_production,
 )
@@ -36,6 +37,7 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     oidc: OidcSettings = field(default_factory=OidcSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
 

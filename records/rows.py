@@ -127,6 +127,7 @@ class RequestRow(Row):
     payload_rows: Mapped[int] = mapped_column(default=0)
     wrapped_key: Mapped[bytes | None]
     version_number: Mapped[int | None] = mapped_column(doc="the version that forgot, once published")
+    callback_url: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 
@@ -230,6 +231,38 @@ class OutboxRow(Row):
     body: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     sent_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class WebhookRow(Row):
+    """An endpoint of a tenant's. Its secret is derived from the master key, the id and `generation`."""
+
+    __tablename__ = "webhooks"
+    id: Mapped[str] = _id("whk")
+    tenant_id: Mapped[str] = _to("tenants.id", index=True)
+    url: Mapped[str]
+    events: Mapped[list[str]]
+    generation: Mapped[int] = mapped_column(default=1)
+    previous_until: Mapped[datetime | None] = mapped_column(doc="until when the secret before signs too")
+    disabled_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class DeliveryRow(Row):
+    """Something to tell an endpoint, or the callback of a request. `next_at` is empty once it is over."""
+
+    __tablename__ = "deliveries"
+    id: Mapped[str] = _id("dlv")
+    tenant_id: Mapped[str] = _to("tenants.id", index=True)
+    webhook_id: Mapped[str | None] = _to("webhooks.id", index=True)
+    url: Mapped[str | None] = mapped_column(doc="of a callback")
+    type: Mapped[str]
+    data: Mapped[dict[str, Any]]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime | None] = mapped_column(index=True)
+    delivered_at: Mapped[datetime | None]
+    last_status: Mapped[int | None]
+    last_error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class AuditEntryRow(Row):

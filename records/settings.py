@@ -93,6 +93,16 @@ class LimitSettings(_Settings):
     idempotency_days: float = Field(90.0, gt=0, description="how long an Idempotency-Key is remembered")
 
 
+class WebhookSettings(_Settings):
+    """How far deliveries may reach, and how long they may take."""
+
+    webhook_allow_http: bool = Field(False, description="http:// too; not in production mode")
+    webhook_allow_private: bool = Field(False, description="addresses of this host and its networks too")
+    webhook_timeout_seconds: float = Field(15.0, gt=0, le=60, description="for all of one try")
+    webhook_at_once: int = Field(8, ge=1, le=100)
+    webhook_keep_days: float = Field(30.0, gt=0, description="how long deliveries that are over are kept")
+
+
 class OidcSettings(_Settings):
     """Tokens of an identity provider beside API keys. Empty `oidc_issuer` means none are taken."""
 

@@ -33,6 +33,7 @@ from service.middleware import BodyLimit, RequestContext
 from service.models.routes import router as models
 from service.policies.routes import router as policies
 from service.versions.routes import router as versions
+from service.webhooks.routes import router as webhooks
 
 VERSION = "1"
 DESCRIPTION = """\
@@ -54,10 +55,11 @@ TAGS = [
     {"name": "methods", "description": "The unlearning algorithms and their parameters."},
     {"name": "policies", "description": "The thresholds that verdicts are taken under, by the operator's names."},
     {"name": "keys", "description": "API keys of the tenant: scoped, expiring, rotated with an overlap."},
+    {"name": "webhooks", "description": "Being told of states: Standard Webhooks, signed, with retries."},
     {"name": "audit", "description": "The Merkle log: entries, signed heads, proofs."},
     {"name": "health", "description": "For load balancers and monitoring; no key needed."},
 ]
-ROUTERS = (models, datasets, versions, erasure_requests, jobs, methods, policies, keys, audit, health)
+ROUTERS = (models, datasets, versions, erasure_requests, jobs, methods, policies, keys, webhooks, audit, health)
 UPLOADS_AT_ONCE = 16  # each holds a thread for as long as its sender takes; the other calls have threads of their own
 SMALL_BODY_BYTES = 256 * 1024  # only forget sets are larger
 _DATASET = re.compile(r"/v1/models/[^/]+/[^/]+/datasets/[^/]+")

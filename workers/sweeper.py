@@ -16,13 +16,14 @@ from typing import Any
 
 import structlog
 
-from records import dispatch, idempotency, outbox
+from records import dispatch, idempotency, outbox, webhooks
 from records.alone import SWEEP, alone
 from records.database import Database, DatabaseTrouble
 from records.outbox import HINT
 from records.parts import Parts
 from records.queue import hints_waiting
 from records.retention import delete_spent
+from workers.courier import Courier
 
 log = structlog.get_logger()
 Send = Callable[[str, dict[str, Any]], None]
@@ -48,8 +49,15 @@ def chores_of(parts: Parts) -> tuple[Chore, ...]:
         Chore("hints", lambda: send_hints(database, parts.send, lambda needs: hints_waiting(parts.queue, needs))),
         Chore("spent_files", lambda: delete_spent(database, parts.store)),
         Chore("idempotency_keys", lambda: idempotency.delete_old(database, keep), HOUR),
+        Chore("webhooks", Courier(parts).wake),
+        Chore("old_deliveries", lambda: _forget_deliveries(parts), HOUR),
         Chore("sent_hints", lambda: outbox.delete_sent(database), HOUR),
     )
+
+
+def _forget_deliveries(parts: Parts) -> None:
+    with parts.database.transaction() as session:
+        webhooks.delete_old(session, timedelta(days=parts.settings.webhooks.webhook_keep_days))
 
 
 def send_hints(database: Database, send: Send, waiting: Waiting) -> int:

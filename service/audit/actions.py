@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy.orm import Session
 
-from records import audit, merkle, queries
+from records import audit, merkle, queries, webhooks
 from records.errors import NotFound, invalid_field
 from records.parts import Parts
 from records.rows import AuditEntryRow, TreeHeadRow
@@ -59,7 +59,10 @@ def proof_text(proof: InclusionOut) -> str:
 def keys(parts: Parts) -> KeysOut:
     public = parts.keys.public()
     return KeysOut(
-        log_verifier_key=public.log_verifier_key, attestation_pem=public.attestation_pem, model_pem=public.model_pem
+        log_verifier_key=public.log_verifier_key,
+        attestation_pem=public.attestation_pem,
+        model_pem=public.model_pem,
+        verifying_key=webhooks.public_key_text(parts.keys.master),
     )
 
 

@@ -49,3 +49,4 @@ class KeysOut(BaseModel):
     log_verifier_key: str = Field(description="C2SP vkey of the log.")
     attestation_pem: str
     model_pem: str
+    verifying_key: str = Field(description="Ed25519 key of the signatures v1a of webhooks and callbacks.")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from records.addresses import MOST_CHARACTERS
 from records.evidence import Evidence
 from records.examples import ExampleRecord, Label
 from records.report import Report
@@ -77,6 +78,12 @@ class ErasureRequestIn(BaseModel):
     )
     external_id: ExternalId | None = Field(
         default=None, description="Your own id. Kept in the clear: no names, no e-mail addresses."
+    )
+
+    callback_url: Annotated[str, StringConstraints(min_length=1, max_length=MOST_CHARACTERS)] | None = Field(
+        default=None,
+        description="A public https:// address that is told when the request has ended or waits for a person: ids and "
+        "states, signed with the `verifying_key` of GET /v1/audit/keys.",
     )
 
     @model_validator(mode="after")

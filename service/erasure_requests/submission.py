@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.orm import Session
 
-from records import checkpoints, queries, quotas, requests, versions
+from records import addresses, checkpoints, queries, quotas, requests, versions
 from records.base import new_id, utc_now
 from records.capabilities import needed
 from records.errors import invalid_field
@@ -75,6 +75,8 @@ def _check(parts: Parts, policies: Policies, caller: Caller, body: ErasureReques
     named = terms.named_terms(body.method, body.parameters, model.defaults or {})
     policy = terms.request_policy(policies, (model.defaults or {}).get("policy", {}), body.policy)
     forget = forget_sets.examples(parts, body, datasets.get("training"))
+    if body.callback_url:
+        addresses.check_url(body.callback_url, parts.settings.webhooks, "/callback_url")
     row = _row(parts, caller, model, body)
     _write_terms(row, named or _chosen_terms(body, model, forget, datasets, config), policy)
     row.payload_rows = len(forget)
@@ -109,6 +111,7 @@ def _row(parts: Parts, caller: Caller, model: ModelRow, body: ErasureRequestIn) 
         model_id=model.id,
         state=str(RequestState.RECEIVED),
         external_id=body.external_id,
+        callback_url=body.callback_url,
         regulation=str(body.regulation),
         submitted_at=submitted_at,
         due_at=deadlines.due_at(body.regulation, submitted_at),

@@ -17,6 +17,7 @@ OPERATIONS = [
     *("getErasureRequestReport", "shredErasureRequestPayload", "listJobs", "getJob", "listMethods", "listPolicies"),
     *("listAuditEntries", "getTreeHead", "getConsistencyProof", "getInclusionProof", "getPublicKeys"),
     *("createKey", "listKeys", "getKey", "rotateKey", "revokeKey"),
+    *("createWebhook", "listWebhooks", "getWebhook", "deleteWebhook", "rotateWebhook", "listDeliveries", "redeliver"),
     *("isAlive", "isReady", "getMetrics"),
 ]
 

@@ -27,6 +27,8 @@ ID_PARAMETERS = {
     ("path", "job_id"): "job",
     ("path", "position"): "position",
     ("path", "key_id"): "key",
+    ("path", "webhook_id"): "webhook",
+    ("path", "delivery_id"): "delivery",
     ("query", "model"): "model",
 }
 """Parameters that name something of a tenant's: another tenant's is not there."""
@@ -52,7 +54,7 @@ ID_FIELDS = {"model": "model", "reference": "base"}
 PLAIN_FIELDS = {
     *("source", "defaults", "forget", "subject", "regulation", "submitted_at", "method", "parameters", "policy"),
     *("evidence", "external_id", "reason", "name"),
-    *("scopes", "expires_at", "overlap_seconds", "priority"),
+    *("scopes", "expires_at", "overlap_seconds", "priority", "url", "events", "callback_url"),
 }
 
 PUBLIC = {"isAlive", "isReady", "getMetrics"}
@@ -81,6 +83,8 @@ class World:
             "approveErasureRequest": {"reason": "a reason"},
             "rejectErasureRequest": {"reason": "a reason"},
             "createKey": {"name": "another", "scopes": ["models:read"]},
+            "createWebhook": {"url": "https://example.com/hooks"},
+            "rotateWebhook": {"overlap_seconds": 60},
             "rotateKey": {"overlap_seconds": 60},
         }
         return made[operation_id]
@@ -98,6 +102,8 @@ NOBODYS = {
     "job": "job_0123456789abcd0123456789abcdef0123",
     "position": "123456",
     "key": "key_0123456789abcd0123456789abcdef0123",
+    "webhook": "whk_0123456789abcd0123456789abcdef0123",
+    "delivery": "dlv_0123456789abcd0123456789abcdef0123",
     "cursor": "mod_0123456789abcd0123456789abcdef0123",
 }
 """Well-formed values that name nothing."""
@@ -113,11 +119,13 @@ def make_world(client: TestClient, parts: Parts, import_root: Path, name: str) -
         assert created.status_code == 201, created.text
     for role in ("training", "retain", "control", "utility"):
         put_lines(client, tenant, model, role, [{"text": f"a row of {name}"}])
+    hook = client.post("/v1/webhooks", json={"url": "https://example.com/hooks"}, headers=tenant.headers).json()
     request = submit(client, tenant, model, external_id=f"{name}-case").json()["id"]
     number = worker.publish(parts, request, name.encode())
     submit(client, tenant, model)
     entries = client.get("/v1/audit/entries", headers=tenant.headers).json()["data"]
     shown = client.get(f"/v1/erasure-requests/{request}", headers=tenant.headers).json()
+    told = client.get(hook["links"]["deliveries"], headers=tenant.headers).json()["data"]
     namespace, _, short = model.partition("/")
     values = {
         "namespace": namespace,
@@ -130,6 +138,8 @@ def make_world(client: TestClient, parts: Parts, import_root: Path, name: str) -
         "request": request,
         "job": shown["job"]["id"],
         "position": str(entries[-1]["position"]),
+        "webhook": hook["id"],
+        "delivery": told[0]["id"],
         "key": make_tenant(parts, name, ["models:read"]).key_id,
         "cursor": created.json()["id"],
     }

@@ -1,0 +1,231 @@
+"""Telling others what happened: endpoints, and an outbox of deliveries with attempts and a plan of retries.
+
+A delivery is written in the transaction that moves the state, to every endpoint of the tenant that wants its type and
+to the request's own callback. Its body holds ids and states. Secrets are stored nowhere: an endpoint's is derived from
+the master key, its id and how often it was rotated.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import random
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sqlalchemy.orm import Session
+
+from records import audit, pages, tenants
+from records.base import new_id, utc_now
+from records.errors import Conflict
+from records.pages import Page
+from records.rows import DeliveryRow, RequestRow, VersionRow, WebhookRow
+from records.states import RequestState
+
+EVERY = "*"
+MOST_WEBHOOKS = 20
+RETRIES = tuple(timedelta(seconds=s) for s in (5, 30, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400))
+CLAIM = timedelta(minutes=2)
+TOLD_TO_CALLBACKS = frozenset(
+    str(state)
+    for state in (
+        RequestState.COMPLETED,
+        RequestState.FAILED,
+        RequestState.CANCELLED,
+        RequestState.REJECTED,
+        RequestState.NEEDS_REVIEW,
+    )
+)
+
+
+def add(session: Session, tenant_id: str, url: str, events: list[str], actor: str) -> WebhookRow:
+    """A new endpoint. Raises Conflict when the tenant has as many as it may."""
+    known = tenants.visible(sa.select(sa.func.count()).select_from(WebhookRow), WebhookRow, tenant_id)
+    if (session.scalar(known) or 0) >= MOST_WEBHOOKS:
+        raise Conflict(f"There are {MOST_WEBHOOKS} webhooks already. Delete one first.")
+    row = WebhookRow(id=new_id("whk"), tenant_id=tenant_id, url=url, events=events)
+    session.add(row)
+    session.flush()
+    _record(session, row, "webhook.created", actor)
+    return row
+
+
+def find(session: Session, tenant_id: str, webhook_id: str, lock: bool = False) -> WebhookRow:
+    return tenants.find(session, WebhookRow, tenant_id, WebhookRow.id == webhook_id, lock=lock)
+
+
+def page(session: Session, tenant_id: str, after: str | None, limit: int) -> Page[WebhookRow]:
+    query = tenants.visible(sa.select(WebhookRow), WebhookRow, tenant_id)
+    return pages.page(session, query, WebhookRow, after, limit)
+
+
+def rotate(session: Session, tenant_id: str, webhook_id: str, overlap: timedelta, actor: str) -> WebhookRow:
+    """The next secret; deliveries carry signatures of both for `overlap`. A disabled endpoint is enabled."""
+    row = find(session, tenant_id, webhook_id, lock=True)
+    row.generation += 1
+    row.previous_until = utc_now() + overlap
+    row.disabled_at = None
+    _record(session, row, "webhook.rotated", actor)
+    return row
+
+
+def delete(session: Session, tenant_id: str, webhook_id: str, actor: str) -> None:
+    """Take the endpoint away, and what was still to be delivered to it."""
+    row = find(session, tenant_id, webhook_id, lock=True)
+    session.execute(sa.delete(DeliveryRow).where(DeliveryRow.webhook_id == row.id))
+    _record(session, row, "webhook.deleted", actor)
+    session.delete(row)
+
+
+def delivery_page(session: Session, webhook: WebhookRow, after: str | None, limit: int) -> Page[DeliveryRow]:
+    query = tenants.visible(sa.select(DeliveryRow), DeliveryRow, webhook.tenant_id)
+    return pages.page(session, query.where(DeliveryRow.webhook_id == webhook.id), DeliveryRow, after, limit)
+
+
+def redeliver(session: Session, webhook: WebhookRow, delivery_id: str) -> DeliveryRow:
+    """Deliver once more, from the beginning of the plan, under the same id."""
+    wanted = (DeliveryRow.id == delivery_id, DeliveryRow.webhook_id == webhook.id)
+    row = tenants.find(session, DeliveryRow, webhook.tenant_id, *wanted, lock=True)
+    row.attempts, row.next_at, row.delivered_at = 0, utc_now(), None
+    return row
+
+
+def note_request(session: Session, row: RequestRow, state: str) -> None:
+    """Write what a request's move makes to be delivered."""
+    data = {"object": "erasure_request", "id": row.id, "state": state, "href": f"/v1/erasure-requests/{row.id}"}
+    if row.callback_url and state in TOLD_TO_CALLBACKS:
+        session.add(_delivery(row.tenant_id, f"erasure_request.{state}", data, url=row.callback_url))
+    _to_endpoints(session, row.tenant_id, f"erasure_request.{state}", data)
+
+
+def note_version(session: Session, row: VersionRow, state: str) -> None:
+    """Write what a version's move makes to be delivered."""
+    data = {"object": "version", "id": row.id, "state": state, "model_id": row.model_id, "number": row.number}
+    _to_endpoints(session, row.tenant_id, f"version.{state}", data)
+
+
+def claim_due(session: Session, limit: int) -> list[DeliveryRow]:
+    """Deliveries whose time has come, each held by this process for two minutes: nobody else takes it meanwhile."""
+    now = utc_now()
+    due = sa.select(DeliveryRow).where(DeliveryRow.next_at <= now).order_by(DeliveryRow.next_at).limit(limit)
+    rows = list(session.scalars(due.with_for_update(skip_locked=True)))
+    for row in rows:
+        row.next_at = now + CLAIM
+        row.attempts += 1
+    return rows
+
+
+def endpoint(session: Session, webhook_id: str) -> WebhookRow | None:
+    """For who delivers."""
+    return session.get(WebhookRow, webhook_id)
+
+
+def succeeded(session: Session, delivery_id: str, status: int) -> None:
+    row = session.get(DeliveryRow, delivery_id)
+    if row is not None:
+        row.delivered_at, row.next_at, row.last_status, row.last_error = utc_now(), None, status, None
+
+
+def failed(session: Session, delivery_id: str, status: int | None, why: str, wait: timedelta | None = None) -> None:
+    """Plan the next try, at the earliest after `wait`; or none, when the plan is spent."""
+    row = session.get(DeliveryRow, delivery_id)
+    if row is None:
+        return
+    row.last_status, row.last_error = status, why
+    if row.attempts > len(RETRIES):
+        row.next_at = None
+        return
+    pause = RETRIES[row.attempts - 1] * random.uniform(1.0, 1.2)  # noqa: S311 - jitter, not a secret
+    row.next_at = utc_now() + max(pause, wait or pause)
+
+
+def gone(session: Session, delivery_id: str) -> None:
+    """The endpoint said 410: nothing more goes to it until its secret is rotated."""
+    row = session.get(DeliveryRow, delivery_id)
+    if row is None:
+        return
+    row.next_at, row.last_status, row.last_error = None, 410, "gone"
+    webhook = endpoint(session, row.webhook_id) if row.webhook_id else None
+    if webhook is not None and webhook.disabled_at is None:
+        webhook.disabled_at = utc_now()
+        _record(session, webhook, "webhook.disabled", "courier")
+
+
+def delete_old(session: Session, keep: timedelta) -> None:
+    """Forget deliveries that are over and older than `keep`."""
+    over = sa.delete(DeliveryRow).where(DeliveryRow.next_at.is_(None), DeliveryRow.created_at < utc_now() - keep)
+    session.execute(over)
+
+
+def secrets_of(row: WebhookRow, master: bytes, now: datetime) -> list[bytes]:
+    """The secrets whose signatures a delivery carries now, the newest first."""
+    generations = [row.generation]
+    if row.previous_until is not None and row.previous_until > now:
+        generations.append(row.generation - 1)
+    return [secret(row.id, generation, master) for generation in generations]
+
+
+def secret(webhook_id: str, generation: int, master: bytes) -> bytes:
+    return hmac.new(master, f"webhook secret\0{webhook_id}\0{generation}".encode(), hashlib.sha256).digest()
+
+
+def secret_text(row: WebhookRow, master: bytes) -> str:
+    """As Standard Webhooks writes a secret."""
+    return "whsec_" + base64.b64encode(secret(row.id, row.generation, master)).decode()
+
+
+def signing_key(master: bytes) -> Ed25519PrivateKey:
+    """The key that signs every delivery, callbacks too: derived, so that there is no fifth file to keep."""
+    seed = hmac.new(master, b"webhook signing key", hashlib.sha256).digest()
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+def public_key_text(master: bytes) -> str:
+    raw = signing_key(master).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return "whpk_" + base64.b64encode(raw).decode()
+
+
+def body_of(row: DeliveryRow) -> bytes:
+    """What is sent, the same at every attempt."""
+    said = {"type": row.type, "timestamp": row.created_at.isoformat(), "data": row.data}
+    return json.dumps(said, separators=(",", ":"), sort_keys=True).encode()
+
+
+def signed_headers(row: DeliveryRow, body: bytes, secrets: list[bytes], master: bytes, now: datetime) -> dict[str, str]:
+    """Standard Webhooks 1.0.0: the id stays over retries, the time is the attempt's, both are signed."""
+    at = str(int(now.timestamp()))
+    signed = f"{row.id}.{at}.".encode() + body
+    shared = [base64.b64encode(hmac.new(one, signed, hashlib.sha256).digest()).decode() for one in secrets]
+    ours = base64.b64encode(signing_key(master).sign(signed)).decode()
+    signatures = [*(f"v1,{one}" for one in shared), f"v1a,{ours}"]
+    return {"webhook-id": row.id, "webhook-timestamp": at, "webhook-signature": " ".join(signatures)}
+
+
+def _to_endpoints(session: Session, tenant_id: str, kind: str, data: dict[str, Any]) -> None:
+    query = tenants.visible(sa.select(WebhookRow), WebhookRow, tenant_id).where(WebhookRow.disabled_at.is_(None))
+    for row in session.scalars(query):
+        if EVERY in row.events or kind in row.events:
+            session.add(_delivery(tenant_id, kind, data, webhook_id=row.id))
+
+
+def _delivery(
+    tenant_id: str, kind: str, data: dict[str, Any], webhook_id: str | None = None, url: str | None = None
+) -> DeliveryRow:
+    now = utc_now()
+    return DeliveryRow(
+        id=new_id("dlv"),
+        tenant_id=tenant_id,
+        webhook_id=webhook_id,
+        url=url,
+        type=kind,
+        data=data,
+        created_at=now,
+        next_at=now,
+    )
+
+
+def _record(session: Session, row: WebhookRow, tag: str, actor: str) -> None:
+    audit.record(session, tag, row.tenant_id, actor, audit.About(), {"webhook": row.id})

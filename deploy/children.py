@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TETHER = Path(__file__).with_name("tether.py")
-STOP_SECONDS = 30.0
+STOP_SECONDS = 60.0
 
 
 class NotStarted(Exception):

@@ -2,7 +2,7 @@
 
 A run: a few requests to two of the models, a fault at a place while one of their runners is held there, perhaps a
 second one right behind; then everything that is dead is started again, and all must have ended as they should. The
-seeds are printed: `--only 1:17` does the run with that seed alone.
+seeds are printed: `--seed 1 --first 17 --runs 1` does run 1:17 again.
 """
 
 import argparse
@@ -79,17 +79,16 @@ def _wrong(cluster: Cluster, scene: Scene) -> list[str]:
     return wrong + wrong_models(cluster.parts)
 
 
-def matrix(folder: Path, runs: int, seed: int, workers: int, only: str = "") -> int:
+def matrix(folder: Path, runs: range, seed: int, workers: int) -> int:
     """How many runs went wrong."""
     bad, began, seen = 0, time.monotonic(), Counter[str]()
     with Cluster(folder, workers) as cluster:
         for model in MODELS:
             cluster.add_model(model)
-        for number, (place, fault) in zip(range(runs), cells(str(seed)), strict=False):
-            name = f"{seed}:{number}"
-            if only and name != only:
+        for number, (place, fault) in zip(range(runs.stop), cells(str(seed)), strict=False):
+            if number not in runs:
                 continue
-            at = time.monotonic()
+            at, name = time.monotonic(), f"{seed}:{number}"
             wrong = run(cluster, place, fault, name)
             if number % CHECK_ALL_EVERY == CHECK_ALL_EVERY - 1:
                 wrong += wrong_anywhere(cluster.parts)
@@ -114,16 +113,17 @@ def _say(*lines: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.matrix")
-    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="number of the first run: the second number of its seed")
+    parser.add_argument("--runs", type=int, default=200, help="how many, from there on")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", default="", help="one run, as SEED:NUMBER")
     parser.add_argument("--folder", type=Path, default=None, help="kept afterwards; by default one that goes")
     given = parser.parse_args(arguments)
+    runs = range(given.first, given.first + given.runs)
     if given.folder is not None:
-        return min(1, matrix(given.folder, given.runs, given.seed, given.workers, given.only))
+        return min(1, matrix(given.folder, runs, given.seed, given.workers))
     with tempfile.TemporaryDirectory(prefix="faults") as folder:
-        return min(1, matrix(Path(folder), given.runs, given.seed, given.workers, given.only))
+        return min(1, matrix(Path(folder), runs, given.seed, given.workers))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from records.blobs import (
     missing,
     whole_folder,
 )
+from records.errors import LetheError
 from records.manifest import CHUNK_BYTES, Entry, Manifest, digest_hex
 from records.read_cache import ReadCache
 from records.s3 import S3, Absent, Head, NotImplementedThere, age_seconds
@@ -48,6 +49,8 @@ log = structlog.get_logger()
 
 PARALLEL_FILES = 4
 CHECK_SECONDS = 10.0
+CACHE_SWEEP_SECONDS = 3600.0
+LONGEST_WRITE_SECONDS = 24 * 3600.0
 CACHE_FULL = (
     "The disk of LETHE_STORE_CACHE_DIR is full, so nothing was stored. Free some space there, or set it to a folder on "
     "a larger disk."
@@ -166,6 +169,15 @@ class ObjectStore:
         """
         with whole_folder(folder) as building, ThreadPoolExecutor(PARALLEL_FILES, "fetch") as threads:
             list(threads.map(lambda entry: self._lay_out(entry, building / entry.path), manifest.entries))
+        self._sweep_cache()
+
+    def _sweep_cache(self) -> None:
+        """Once an hour and host: a sweeper elsewhere cannot see that this host still keeps what was purged."""
+        try:
+            if self.cache.is_due(CACHE_SWEEP_SECONDS):
+                self.cache.sweep(LONGEST_WRITE_SECONDS, self.exists)
+        except (LetheError, OSError) as error:
+            log.warning("store.cache_not_swept", error=type(error).__name__)
 
     def _lay_out(self, entry: Entry, target: Path) -> None:
         head = self._head(entry.digest)

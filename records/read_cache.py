@@ -4,7 +4,7 @@ A file enters under its digest after its bytes were compared with it, and is com
 one that rotted is thrown away and fetched anew. Any number of processes of one host share the folder. Two that want the
 same blob wait for each other; whoever reads a file that another throws out keeps it until it is closed.
 
-Layout:  sha256/ab/<64 hex>   tmp/<random>   locks/<64 hex>   lock
+Layout:  sha256/ab/<64 hex>   tmp/<random>   locks/<64 hex>   lock   swept
 """
 
 import fcntl
@@ -114,6 +114,15 @@ class ReadCache:
         for path in useless:
             path.unlink(missing_ok=True)
         return sum(path.parent != self._locks for path in useless)
+
+    def is_due(self, every_seconds: float) -> bool:
+        """Whether the last sweep on this host was that long ago; whoever is told so sweeps."""
+        stamp = self.folder / "swept"
+        with self._locked(self.folder / "lock"):
+            if stamp.exists() and _idle_seconds(stamp) < every_seconds:
+                return False
+            stamp.touch()
+            return True
 
     def temporary_bytes(self) -> int:
         return sum(_size_bytes(path) for path in self._temporary.iterdir())

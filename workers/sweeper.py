@@ -29,6 +29,7 @@ log = structlog.get_logger()
 Send = Callable[[str, dict[str, Any]], None]
 Waiting = Callable[[str], int]
 HOUR = 3600.0
+LONGEST_WRITE_SECONDS = 24 * HOUR
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def chores_of(parts: Parts) -> tuple[Chore, ...]:
         Chore("idempotency_keys", lambda: idempotency.delete_old(database, keep), HOUR),
         Chore("webhooks", Courier(parts).wake),
         Chore("old_deliveries", lambda: _forget_deliveries(parts), HOUR),
+        Chore("broken_writes", lambda: parts.store.sweep_temporary(LONGEST_WRITE_SECONDS), HOUR),
         Chore("sent_hints", lambda: outbox.delete_sent(database), HOUR),
     )
 

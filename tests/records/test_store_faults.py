@@ -312,6 +312,19 @@ def test_a_blob_purged_elsewhere_leaves_this_hosts_cache(through, honest, tmp_pa
     assert store.cache.size_bytes() == 0
 
 
+def test_a_job_sweeps_its_hosts_cache_once_an_hour(through, honest, tmp_path):
+    store, _ = through(lambda _: None)
+    one, two, three = (put_file(store, tmp_path, data) for data in (DATA, b"purged", b"purged later"))
+    for blob, left in ((two, one.size_bytes + three.size_bytes), (three, one.size_bytes + three.size_bytes)):
+        honest.delete(blob.digest)
+        files = manifest([Entry("model.safetensors", one.digest, one.size_bytes)])
+        store.materialise(files, tmp_path / f"job-{blob.size_bytes}")
+        assert store.cache.size_bytes() == left
+    os.utime(store.cache.folder / "swept", (0, 0))
+    store.materialise(files, tmp_path / "later")
+    assert store.cache.size_bytes() == one.size_bytes
+
+
 def test_what_was_put_right_is_not_sent_again(through, tmp_path):
     store, proxy = through(lambda _: None)
     put_file(store, tmp_path)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -31,6 +32,7 @@ from records.errors import LetheError
 from records.outbox import HINT
 from records.parts import Parts, Settings, open_parts
 from records.queue import send_hint
+from records.transport import check_listening
 from service.main import create_app
 from workers import tasks
 from workers.child import RUNNER
@@ -97,12 +99,13 @@ def write_public_keys(parts: Parts) -> None:
 
 def serve_api(settings: Settings, address: Address) -> None:
     """The HTTP side of a production Lethe alone, on a migrated database, until SIGTERM or SIGINT."""
+    check_listening(settings.place, settings.transport, address.host)
     with _listen(address) as listening:
         parts = open_parts(settings)
         try:
             first_start(parts)
             write_public_keys(parts)
-            server = uvicorn.Server(_http(create_app(parts)))
+            server = uvicorn.Server(_http(create_app(parts), settings))
             _say(_ready_line(parts, listening))  # callers wait in the socket's line until the server takes them
             server.run(sockets=[listening])
         finally:
@@ -188,7 +191,7 @@ def _run(parts: Parts, owner: str, listening: socket.socket) -> None:
     consumer = _Consumer(parts.queue, _queues(parts.settings))
     sweeper = _sweeper(parts)
     app = create_app(parts, worker_alive=lambda: consumer.is_alive() and sweeper.is_alive())
-    server = uvicorn.Server(_http(app))
+    server = uvicorn.Server(_http(app, parts.settings))
     api = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="api")
     told_to_stop = _on_signals()
     consumer.start()
@@ -206,11 +209,12 @@ def _run(parts: Parts, owner: str, listening: socket.socket) -> None:
             thread_stop(STOP_SECONDS)
 
 
-def _http(app: FastAPI) -> uvicorn.Config:
-    """No access log: paths hold ids, and the service writes its own line per call."""
-    return uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=3, server_header=False, lifespan="auto"
-    )
+def _http(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """No access log: paths hold ids, and the service writes its own line per call. Python's own TLS: 1.2 and later."""
+    quiet: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "lifespan": "auto"}
+    tls = settings.transport
+    files = {"ssl_certfile": tls.tls_certificate, "ssl_keyfile": tls.tls_key} if tls.tls_certificate else {}
+    return uvicorn.Config(app, timeout_graceful_shutdown=3, **quiet, **files)
 
 
 def _supervisor(parts: Parts, owner: str, command: tuple[str, ...] = RUNNER) -> Supervisor:
@@ -282,7 +286,14 @@ def _say_ready(
 def _ready_line(parts: Parts, listening: socket.socket) -> dict[str, object]:
     host, port = listening.getsockname()[:2]
     folder = parts.settings.place.folder
-    return {"event": "ready", "url": f"http://{host}:{port}", "port": port, "data_dir": str(folder), "pid": os.getpid()}
+    scheme = "https" if parts.settings.transport.tls_certificate else "http"
+    return {
+        "event": "ready",
+        "url": f"{scheme}://{host}:{port}",
+        "port": port,
+        "data_dir": str(folder),
+        "pid": os.getpid(),
+    }
 
 
 def _say(line: dict[str, object]) -> None:

@@ -18,12 +18,14 @@ from records.settings import (
     Place,
     QueueSettings,
     StoreSettings,
+    TransportSettings,
     WebhookSettings,
     WorkerSettings,
     check_production,
 )
 from records.store import Store
 from records.stores import open_store
+from records.transport import check_connections
 from records.vault import Vault
 
 
@@ -37,6 +39,7 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    transport: TransportSettings = field(default_factory=TransportSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     oidc: OidcSettings = field(default_factory=OidcSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
@@ -75,6 +78,7 @@ def open_parts(settings: Settings | None = None, migrates: bool = False) -> Part
     """
     settings = settings or Settings()
     check_production(settings.place, settings.database, settings.queue)
+    check_connections(settings.place, settings.transport, settings.database, settings.queue, settings.webhooks)
     folder = settings.place.folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = open_store(settings.place, settings.store)

@@ -93,6 +93,16 @@ class LimitSettings(_Settings):
     idempotency_days: float = Field(90.0, gt=0, description="how long an Idempotency-Key is remembered")
 
 
+class TransportSettings(_Settings):
+    """TLS of the API, and which connections may do without."""
+
+    tls_certificate: str = Field("", description="PEM file with the chain; empty = no TLS")
+    tls_key: str = Field("", description="PEM file with its key")
+    plaintext: tuple[Literal["database", "broker", "http"], ...] = Field(
+        (), description="connections that production may leave to a network that somebody else guards"
+    )
+
+
 class WebhookSettings(_Settings):
     """How far deliveries may reach, and how long they may take."""
 

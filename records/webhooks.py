@@ -85,11 +85,12 @@ def delivery_page(session: Session, webhook: WebhookRow, after: str | None, limi
     return pages.page(session, query.where(DeliveryRow.webhook_id == webhook.id), DeliveryRow, after, limit)
 
 
-def redeliver(session: Session, webhook: WebhookRow, delivery_id: str) -> DeliveryRow:
+def redeliver(session: Session, webhook: WebhookRow, delivery_id: str, actor: str) -> DeliveryRow:
     """Deliver once more, from the beginning of the plan, under the same id."""
     wanted = (DeliveryRow.id == delivery_id, DeliveryRow.webhook_id == webhook.id)
     row = tenants.find(session, DeliveryRow, webhook.tenant_id, *wanted, lock=True)
     row.attempts, row.next_at, row.delivered_at = 0, utc_now(), None
+    _record(session, webhook, "webhook.redelivered", actor, delivery=row.id)
     return row
 
 
@@ -227,5 +228,5 @@ def _delivery(
     )
 
 
-def _record(session: Session, row: WebhookRow, tag: str, actor: str) -> None:
-    audit.record(session, tag, row.tenant_id, actor, audit.About(), {"webhook": row.id})
+def _record(session: Session, row: WebhookRow, tag: str, actor: str, **more: str) -> None:
+    audit.record(session, tag, row.tenant_id, actor, audit.About(), {"webhook": row.id, **more})

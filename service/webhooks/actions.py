@@ -51,7 +51,7 @@ def deliveries(session: Session, caller: Caller, webhook_id: str, after: str | N
 
 def redeliver(session: Session, caller: Caller, webhook_id: str, delivery_id: str) -> DeliveryOut:
     webhook = webhooks.find(session, caller.tenant_id, webhook_id)
-    return _delivery(webhooks.redeliver(session, webhook, delivery_id))
+    return _delivery(webhooks.redeliver(session, webhook, delivery_id, caller.actor))
 
 
 def _once(parts: Parts, call: CreatingCall, make: Callable[[Session], WebhookRow]) -> Answer:

@@ -16,6 +16,7 @@ from sqlalchemy import event
 from starlette.testclient import TestClient
 
 from records.parts import Parts, open_parts
+from records.rows import AuditEntryRow
 from records.tenants import SCOPES
 from service.main import ROUTERS, create_app
 from tests.conftest import Tenant, everything_stored, make_tenant, settings_in
@@ -96,6 +97,13 @@ def _fields(document: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
 OPERATIONS = _operations()
 KEYED = [one for one in OPERATIONS if one.name not in PUBLIC]
 FOREIGN = [(one, place) for one in KEYED for place in one.places]
+
+
+def _newest_actor(scene: "Scene") -> tuple[int, str]:
+    with scene.parts.database.reading() as session:
+        newest = session.query(AuditEntryRow).order_by(AuditEntryRow.position.desc()).first()
+    assert newest is not None
+    return newest.position, json.loads(newest.event)["actor"]
 
 
 @dataclass
@@ -251,10 +259,14 @@ def test_every_operation_asks_for_one_scope(operation, scene):
 
 
 def test_the_same_calls_find_what_is_ones_own(scene):
-    """The other tests would pass if every value were wrong; the owner's calls show that they are right. Last, since
-    they change the world."""
+    """The other tests would pass if every value were wrong; the owner's calls show that they are right. What changes
+    something says in the log who did it. Last, since they change the world."""
     order = ["GET", "PUT", "PATCH", "POST", "DELETE"]
     for operation in sorted(KEYED, key=lambda one: order.index(one.method)):
         for place in operation.places or [""]:
+            before = _newest_actor(scene)
             answer = scene.call(operation, scene.ours, {}, place)
             assert answer.status_code not in (401, 403, 404, 405, 422, 500), (operation.name, place, answer.text)
+            if operation.method != "GET" and answer.is_success:
+                position, actor = _newest_actor(scene)
+                assert (position > before[0], actor) == (True, f"key:{scene.ours.tenant.key_id}"), operation.name

@@ -193,7 +193,7 @@ def test_a_failed_try_is_repeated_by_plan_under_the_same_id(parts: Parts, made: 
     assert len({headers["webhook-id"] for headers, _ in endpoint.got}) == 1
     with parts.database.transaction() as session:
         webhook = webhooks.find(session, made.tenant_id, row.webhook_id or "")
-        webhooks.redeliver(session, webhook, row.id)
+        webhooks.redeliver(session, webhook, row.id, "key:test")
     assert Courier(parts).deliver() == 1
     assert rows(parts)[0].delivered_at is not None
 

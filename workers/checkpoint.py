@@ -34,7 +34,8 @@ class Checkpoint:
     """Where a run may leave its state: a folder of its own, which need not exist yet.
 
     What is found there is taken only if it was left with the same `belongs_to` (JSON values), by the same method with
-    the same parameters on the same rows. It is written every `seconds`, at the end of an epoch.
+    the same parameters on the same rows. It is written every `seconds`, at the end of an epoch, and when the run is
+    Stopped.
     """
 
     folder: Path
@@ -71,13 +72,19 @@ class CheckpointFile:
         began = time.monotonic()
         if began < self.due_at or good.place.step == self.last_step:
             return
+        self.write(good)
+        took = time.monotonic() - began
+        self.due_at = began + took + max(self.checkpoint.seconds, took / SHARE_OF_TIME)
+
+    def write(self, good: GoodStep) -> None:
+        """Now, unless that step is there already."""
+        if good.place.step == self.last_step:
+            return
         try:
             write(self.checkpoint.folder, self._belongs_to, good)
             self.last_step = good.place.step
         except (OSError, SafetensorError) as error:
             self._warn(good.place.step, error)
-        took = time.monotonic() - began
-        self.due_at = began + took + max(self.checkpoint.seconds, took / SHARE_OF_TIME)
 
     def _warn(self, step: int, error: Exception) -> None:
         if not self.warned:

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from typing import Any
 
 from records.jobs import Claim
+from workers.runner import STOP_AND_KEEP
 
 RUNNER: tuple[str, ...] = (sys.executable, "-m", "workers.runner")
 LINE_BYTES = 64 * 1024
@@ -61,10 +62,10 @@ class Child:
         """The exit status, or None while it runs."""
         return self._process.poll()
 
-    def ask_to_stop(self) -> None:
-        """SIGTERM: the runner ends at its next step boundary."""
+    def ask_to_stop(self, goes_on: bool = False) -> None:
+        """The runner ends at its next step boundary; it keeps where it was if the job `goes_on` later."""
         if self._process.poll() is None:
-            self._process.terminate()
+            self._process.send_signal(STOP_AND_KEEP if goes_on else signal.SIGTERM)
 
     def kill(self) -> int:
         """End the runner and all it started, at once, and return the exit status."""

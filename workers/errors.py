@@ -12,6 +12,10 @@ class Cancelled(UnlearningError):
     """Raised by an `on_step` callback to end the loop at a step boundary."""
 
 
+class Stopped(Cancelled):
+    """The worker is told to end: the job goes on later, from what was kept of it."""
+
+
 class Diverged(UnlearningError):
     """A loss or gradient stopped being a number."""
 

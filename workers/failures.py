@@ -35,6 +35,7 @@ _UNREADABLE = Failure("version_unreadable", "The version's weight files cannot b
 
 _CODES: dict[type[errors.UnlearningError], str] = {
     errors.Cancelled: "stopped",
+    errors.Stopped: "stopped",
     errors.Diverged: "diverged",
     errors.OutOfMemory: "out_of_memory",
     errors.ExampleTooLong: "example_too_long",

@@ -16,20 +16,22 @@ import traceback
 from typing import Any, TextIO
 
 PR_SET_PDEATHSIG = 1
+STOP_AND_KEEP = signal.SIGUSR1
 POLL_SECONDS = 0.25
 TOLD, ORPHANED = 3, 4
 
 
 class Stopping:
-    """Set by SIGTERM; looked at between steps."""
+    """Set by SIGTERM, and by SIGUSR1 if the job is to go on later; looked at between steps."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self.goes_on = False
         signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(STOP_AND_KEEP, self._ask)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to hear
 
-    def _ask(self, _number: int, _frame: object) -> None:
-        self.asked = True
+    def _ask(self, number: int, _frame: object) -> None:
+        self.asked, self.goes_on = True, self.goes_on or number == STOP_AND_KEEP
 
 
 class Voice:
@@ -45,11 +47,11 @@ class Voice:
         self.boundary()
 
     def boundary(self) -> None:
-        """Raises Cancelled if the supervisor has asked this process to stop."""
+        """Raises Cancelled, or Stopped, if the supervisor has asked this process to stop."""
         if self._stopping.asked:
-            from workers.errors import Cancelled
+            from workers.errors import Cancelled, Stopped
 
-            raise Cancelled("The job was asked to stop.")
+            raise (Stopped if self._stopping.goes_on else Cancelled)("The job was asked to stop.")
 
     def error(self, code: str, sentence: str) -> None:
         self._say({"event": "error", "code": code, "sentence": sentence})

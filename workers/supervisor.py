@@ -225,7 +225,7 @@ class _Watch:
         if self.why is None:
             self.why = why
             self.kill_at = time.monotonic() + self.supervisor.settings.grace_seconds
-            self.child.ask_to_stop()
+            self.child.ask_to_stop(goes_on=why is Why.STOPPING)
 
 
 def _error_in(lines: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from records.params import TrainingParameters
 from workers.batches import Row, collate, endless, in_order_of_length, order, slices
 from workers.checkpoint import CheckpointFile
-from workers.errors import Diverged, UnknownHead, Unsuitable
+from workers.errors import Diverged, Stopped, UnknownHead, Unsuitable
 from workers.evaluation.scoring import score
 from workers.good_step import (
     EXPLODED_STEPS,
@@ -151,6 +151,10 @@ class TrainingRun:
                 return self._epochs(on_step, precision, trained, file)
             except Diverged as error:
                 self._go_back(error, trained)
+            except Stopped:
+                if file is not None and self.good is not None:
+                    file.write(self.good)
+                raise
 
     def _trained(self) -> Trained:
         parameters = {name: one for name, one in self.student.named_parameters() if one.requires_grad}

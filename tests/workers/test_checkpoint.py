@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from tests.make_people import TRAINED, both_phrasings, memorised, people
 from workers import checkpoint as files
 from workers.checkpoint import STATE, Checkpoint, CheckpointFile, read, write
+from workers.errors import Cancelled, Stopped
 from workers.good_step import GoodStep, Place
 from workers.loop import UnlearnWork, unlearn
 
@@ -40,7 +41,7 @@ class Killed(BaseException):
     """Nothing in the run can catch it, like the signal it stands for."""
 
 
-def run(kind, folder=None, die_at=None, belongs_to=JOB, harm=None, **parameters):
+def run(kind, folder=None, die_at=None, belongs_to=JOB, harm=None, death=Killed, seconds=0.0, **parameters):
     llm, tokenizer = memorised()
     work = UnlearnWork(
         forget=people(TRAINED[:1]),
@@ -50,7 +51,7 @@ def run(kind, folder=None, die_at=None, belongs_to=JOB, harm=None, **parameters)
         method=kind.partition("-")[0],
         parameters=KINDS[kind] | {"epochs": 6, "stop_ratio": 0.1} | parameters,
     )
-    left = None if folder is None else Checkpoint(folder, belongs_to, 0.0)
+    left = None if folder is None else Checkpoint(folder, belongs_to, seconds)
     seen = []
 
     def on_step(progress):
@@ -59,11 +60,11 @@ def run(kind, folder=None, die_at=None, belongs_to=JOB, harm=None, **parameters)
             with torch.no_grad():
                 harm(llm, progress)
         if progress.step == die_at:
-            raise Killed
+            raise death
 
     try:
         return llm, seen, unlearn(llm, tokenizer, work, on_step, checkpoint=left)
-    except Killed:
+    except (Killed, Cancelled):
         return llm, seen, None
 
 
@@ -83,6 +84,14 @@ def test_killed_and_gone_on_with_is_as_if_nothing_had_happened(kind, tmp_path):
     assert resumed.known_items == summary.known_items
     assert "training was interrupted and went on from step 4" in resumed.notes
     assert same(whole, again)
+
+
+def test_who_is_stopped_keeps_the_last_epoch_though_none_was_due_and_who_is_cancelled_does_not(tmp_path):
+    run("rmu", tmp_path / "stopped", die_at=5, death=Stopped, seconds=math.inf)
+    _, seen, _ = run("rmu", tmp_path / "stopped", die_at=5, death=Stopped, seconds=math.inf)
+    assert seen == [5], "two steps an epoch: the last end of one was after step 4"
+    run("rmu", tmp_path / "cancelled", die_at=5, death=Cancelled, seconds=math.inf)
+    assert not (tmp_path / "cancelled").exists()
 
 
 def test_rollbacks_before_the_kill_are_remembered(tmp_path):

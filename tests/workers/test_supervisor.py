@@ -26,6 +26,7 @@ from records.states import Outcome
 from tests.workers.conftest import job_row, make_model, make_request, make_settings, model_row, request_row
 from workers import settling
 from workers.environment import environment_of
+from workers.runner import STOP_AND_KEEP
 from workers.scratch import scratch_root
 from workers.settling import Ending, How, Why, settlement
 from workers.supervisor import Supervisor
@@ -116,6 +117,17 @@ def test_a_cancel_ends_a_running_job(parts: Parts, part: str) -> None:
     assert job_row(parts, job_id).state == "cancelled"
     assert request_row(parts, request_id).state == "cancelled"
     assert children_of(os.getpid()) == []
+
+
+def test_a_runner_tells_a_stop_from_a_cancel() -> None:
+    script = (
+        "import io, os, sys; from workers.runner import *; told = Stopping(); voice = Voice(io.StringIO(), told);"
+        "os.kill(os.getpid(), int(sys.argv[1])); voice.boundary()"
+    )
+    for number, name in ((signal.SIGTERM, "workers.errors.Cancelled"), (STOP_AND_KEEP, "workers.errors.Stopped")):
+        command = [sys.executable, "-c", script, str(int(number))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stderr.splitlines()[-1] == f"{name}: The job was asked to stop."
 
 
 def test_a_stopped_worker_queues_its_job_again_without_counting_the_start(parts: Parts) -> None:

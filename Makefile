@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix serve clean lock bench-sequences bench-cost bench-evaluation bench-methods bench-gate bench-attacks bench-throughput test-faults
+.PHONY: help setup demo test check audit fix serve clean lock bench-sequences bench-cost bench-evaluation bench-methods bench-gate bench-attacks bench-throughput test-faults
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ bench-attacks: $(STAMP) ## what the attacks cost beside the unlearning they try 
 
 bench-throughput: $(STAMP) ## 20 models of 10 requests over four workers beside one (needs PostgreSQL and Redis; ten minutes)
 	$(BIN)/python -m benchmarks.throughput
+
+audit: $(STAMP) ## look the pinned dependencies up among known vulnerabilities (needs the network)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/python -m pip_audit --strict --disable-pip --no-deps -r constraints.txt
 
 fix: $(STAMP) ## let the linter repair what it can
 	$(BIN)/ruff check --fix .

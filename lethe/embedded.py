@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import structlog
 import uvicorn
@@ -211,10 +210,17 @@ def _run(parts: Parts, owner: str, listening: socket.socket) -> None:
 
 def _http(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """No access log: paths hold ids, and the service writes its own line per call. Python's own TLS: 1.2 and later."""
-    quiet: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "lifespan": "auto"}
     tls = settings.transport
-    files = {"ssl_certfile": tls.tls_certificate, "ssl_keyfile": tls.tls_key} if tls.tls_certificate else {}
-    return uvicorn.Config(app, timeout_graceful_shutdown=3, **quiet, **files)
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=3,
+        server_header=False,
+        lifespan="auto",
+        ssl_certfile=tls.tls_certificate or None,
+        ssl_keyfile=tls.tls_key or None,
+    )
 
 
 def _supervisor(parts: Parts, owner: str, command: tuple[str, ...] = RUNNER) -> Supervisor:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from records.database import Database
 
 SWEEP = 0x4C455357  # any fixed number that no other lock of this package has
-LONGEST_BLOCK = "60s"
+LONGEST_BLOCK = "15s"  # a worker that freezes in here keeps every sweeper from waking others
 
 
 @contextmanager

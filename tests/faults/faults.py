@@ -215,7 +215,7 @@ def _sleep_until_taken_over(scene: Scene, pids: list[int]) -> None:
     thaw = scene.cluster.freeze(pids)
     try:
         scene.cluster.gate.arm("", other_than=scene.held.parent_pid, job_id=scene.held.job_id)
-        other = scene.cluster.gate.caught(60.0)
+        other = scene.cluster.gate.caught(120.0)
         assert other is not None, "nobody took the job over"
     finally:
         thaw()

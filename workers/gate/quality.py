@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from records.policy import Margin
 from records.report import Check, GroupName, ItemNumbers, ItemRow
 from workers.evaluation.calibration import fit_reference, mean_departure
-from workers.evaluation.intervals import wilson
+from workers.evaluation.intervals import exact_tail, wilson
 from workers.gate.columns import Case, margin_check, rows_of
 from workers.gate.margins import Bounds
 from workers.item_scores import Read, column
@@ -27,13 +27,18 @@ def checks(case: Case) -> Iterator[Check]:
 
 
 def more_often(hits: int, items: int, others: int, count: int, alpha: float) -> Bounds:
-    """Difference of two shares with Newcombe's (1998) interval, from Wilson's of each; `count` may be 0."""
+    """Difference of two shares with Newcombe's (1998) interval, from Wilson's of each; `count` may be 0.
+
+    Of a few answers it is bold: more is shown only where Fisher's exact test shows it too.
+    """
     ours, theirs = hits / items, others / count if count else 0.0
     our_ends = wilson(hits, items, 1 - 2 * alpha)
     their_ends = wilson(others, count, 1 - 2 * alpha) if count else (0.0, 0.0)
     value = ours - theirs
     low = value - math.hypot(ours - our_ends[0], their_ends[1] - theirs)
     high = value + math.hypot(our_ends[1] - ours, theirs - their_ends[0])
+    if count and exact_tail(hits, items, others, count) >= alpha:
+        low = min(low, 0.0)
     return Bounds(value, low, high, items, "items")
 
 

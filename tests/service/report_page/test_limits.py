@@ -2,7 +2,7 @@
 
 import pytest
 
-from records.report import GroupName, Report
+from records.report import GroupName, HashedRequest, Report
 from service.report_page import limits
 from service.report_page.limits import NOTHING_CLAIMED, untested
 from service.report_page.page import page
@@ -40,6 +40,15 @@ def test_an_attack_that_could_not_be_measured_was_not_run():
     shown = Reading(page(request_out(), report_out(report=full_report(attacks=(empty,))))).text
     assert "could not be measured" in shown
     assert "Weights in 4 bits (NF4): a note on nf4." in shown
+
+
+def test_requests_kept_as_hashes_are_searched_for_and_shown():
+    hashed = HashedRequest(request_id="req_hashed", n_questions=321, before=4, after=7, gained=5)
+    report = full_report(earlier=(), hashed=(hashed,))
+    assert "none of them was asked again" not in missing(report)
+    assert "kept as hashes of earlier requests: 1." in "\n".join(limits.tested(report))
+    shown = Reading(page(request_out(), report_out(report=report))).text
+    assert all(words in shown for words in ("req_hashed", "321", "4 → 7"))
 
 
 def test_what_was_asked_is_listed():

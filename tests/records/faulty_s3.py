@@ -18,6 +18,7 @@ class Call:
     method: str
     path: str
     number: int
+    headers: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def faulty(upstream: str, script: Script) -> Iterator[Proxy]:  # noqa: C901 - a 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with lock:
-                call = Call(self.command, self.path, proxy.count(self.command))
+                call = Call(self.command, self.path, proxy.count(self.command), dict(self.headers))
                 proxy.calls.append(call)
             fault = script(call) or Fault()
             if fault.silent:

@@ -139,12 +139,22 @@ def test_what_an_operator_must_mend_is_said_in_words(through, honest, status, co
     assert list(honest.iter_digests()) == []
 
 
+@pytest.mark.parametrize(("data", "method"), [(DATA, "PUT"), (LARGE, "POST")], ids=["small", "in parts"])
+def test_a_new_blob_is_put_on_condition_that_there_is_none(through, tmp_path, data, method):
+    store, proxy = through(lambda _: None)
+    put_file(store, tmp_path, data)
+    last = [call for call in proxy.calls if call.method == method][-1]
+    assert last.headers["If-None-Match"] == "*"
+
+
+@pytest.mark.parametrize("conditional", [True, False])
 @pytest.mark.parametrize("data", [DATA, LARGE], ids=["small", "in parts"])
-def test_an_answer_that_was_lost_is_no_loss(through, honest, tmp_path, data):
+def test_an_answer_that_was_lost_is_no_loss(through, honest, tmp_path, data, conditional):
     """The put is done, and its answer never comes: the second try finds the blob there, or its upload unknown."""
     done = "POST" if data is LARGE else "PUT"
     lost = lambda call: Fault(lost=True) if call.method == done and "uploads" not in call.path else None  # noqa: E731
     store, proxy = through(lambda call: lost(call) if call.number < 2 else None)
+    store.s3.conditional_put = conditional
     blob = put_file(store, tmp_path, data)
     assert honest.verify(blob.digest) == blob
     assert proxy.count(done) > 1

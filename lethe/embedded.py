@@ -25,11 +25,12 @@ import uvicorn
 from celery import Celery
 from fastapi import FastAPI
 
-from records import tenants
+from records import policy_log, tenants
 from records.capabilities import queue_named, served
 from records.errors import LetheError
 from records.outbox import HINT
 from records.parts import Parts, Settings, open_parts
+from records.policies import read_policies
 from records.queue import send_hint
 from records.transport import check_listening
 from service.main import create_app
@@ -78,12 +79,14 @@ def serve(settings: Settings, address: Address) -> None:
 
 
 def first_start(parts: Parts) -> None:
-    """Make the tenant `default` and a key for its administrator, once in the life of a database.
+    """Make the tenant `default` and a key for its administrator, once in the life of a database; note at every start
+    what the operator has changed of the policies. Raises Invalid for a file of policies that cannot be used.
 
     The key's file is there before the transaction commits: a crash between the two leaves a key that opens nothing, and
     the next start makes another. Whoever deletes the file does not get it back.
     """
     with parts.database.transaction() as session:
+        policy_log.note(session, read_policies(parts.settings.http.policies_file))
         if tenants.tenant_named(session, TENANT) is None:
             tenant = tenants.create_tenant(session, TENANT)
             _, plain = tenants.create_key(session, tenant.id, "administrator", ["admin"])

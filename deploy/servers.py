@@ -1,5 +1,6 @@
 """A PostgreSQL and a Redis of our own: on free ports of the loopback, behind passwords made for them, in one folder."""
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -16,13 +17,18 @@ from deploy.children import Child, NotStarted
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
 STARTS = 4
+LOWEST_PORT, HIGHEST_PORT = 15_000, 32_000
 BINARIES = "/usr/lib/postgresql/*/bin"
 POSTGRES_USER = "postgres"  # PostgreSQL refuses to run as root; then it runs as this user
 
 
 def free_port() -> int:
-    with socket.create_server((HOST, 0)) as listening:
-        return int(listening.getsockname()[1])
+    """Below those that the system gives to outgoing connections: while a server is down, one of them could take its
+    port, such as that of a client that tries to reach it."""
+    while True:
+        port = LOWEST_PORT + secrets.randbelow(HIGHEST_PORT - LOWEST_PORT)
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+            return port
 
 
 @dataclass

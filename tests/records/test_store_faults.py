@@ -160,6 +160,21 @@ def test_an_answer_that_was_lost_is_no_loss(through, honest, tmp_path, data, con
     assert proxy.count(done) > 1
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_an_upload_that_is_unknown_when_completed_again_is_looked_for(through, honest, tmp_path, done):
+    """moto completes twice; other stores forget an upload that is done, or that somebody else gave up."""
+    unknown = Fault(status=404, code="NoSuchUpload")
+    answers = {1: Fault(lost=True), 2: unknown} if done else {1: unknown}
+    store, _ = through(lambda call: answers.get(call.number) if call.method == "POST" else None)
+    if done:
+        blob = put_file(store, tmp_path)
+        assert honest.verify(blob.digest) == blob
+        return
+    with pytest.raises(StoreAway, match="broke off an upload"):
+        put_file(store, tmp_path)
+    assert nothing_was_stored(honest, store)
+
+
 def test_a_part_that_cannot_be_sent_leaves_nothing(through, honest, tmp_path):
     store, proxy = through(lambda call: Fault(status=500) if "partNumber=2" in call.path else None)
     with pytest.raises(StoreAway):

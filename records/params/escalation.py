@@ -1,7 +1,7 @@
 """What to try after a failed attempt: what the gate found wanting says which way to turn.
 
     forgetting       stronger, as the method's entry says
-    paraphrases      stronger, and trained on those paraphrases too that guide the stop
+    paraphrases      stronger, and trained on those paraphrases too that guide the stop and on more rewordings
     over_forgetting  as the method's entry says, or smaller steps and an item done sooner: nothing comes back, but the
                      forgotten can be told from never-trained people
     utility          gentler, as the method's entry says
@@ -21,6 +21,7 @@ from records.params.training import TrainingParameters
 Failure = Literal["forgetting", "paraphrases", "precision", "relearning", "over_forgetting", "utility"]
 FAILURES: tuple[Failure, ...] = get_args(Failure)
 REPAIR_STEPS = 20
+MORE_REWORDINGS, MOST_REWORDINGS = 3, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def turned(
     changes = _changes(entry, parameters, attempt, failure)
     fields = changes.fields
     if "paraphrases" in before and failure != "paraphrases":
-        fields = fields | {"forget_paraphrases": True}
+        fields = fields | _all_wordings(parameters, 2)
     return Attempt(type(parameters).model_validate(parameters.model_dump() | fields), changes.why)
 
 
@@ -49,14 +50,23 @@ def _changes(entry: MethodEntry[Any], parameters: TrainingParameters, attempt: i
         case "precision":
             return _farther(parameters, attempt)
         case "paraphrases":
-            why = "the answers come back in other words: train on half of the paraphrases too"
-            return _stronger(entry, parameters, attempt, why, forget_paraphrases=True)
+            wordings = _all_wordings(parameters, attempt)
+            why = (
+                "the answers come back in other words: train on half of the paraphrases too, and on "
+                f"{wordings['rewordings']} rewordings"
+            )
+            return _stronger(entry, parameters, attempt, why, **wordings)
         case "relearning":
             steps = min(10_000, max(REPAIR_STEPS, parameters.repair_steps) * 2 ** (attempt - 1))
             why = f"the answers came back by training: {steps} steps on retain rows before each look back"
             return _stronger(entry, parameters, attempt, why, repair_steps=steps)
         case "forgetting":
             return entry.stronger(parameters, attempt)
+
+
+def _all_wordings(parameters: TrainingParameters, attempt: int) -> dict[str, Any]:
+    more = min(MOST_REWORDINGS, parameters.rewordings + MORE_REWORDINGS * (attempt - 1))
+    return {"forget_paraphrases": True, "rewordings": more}
 
 
 def _stronger(entry: MethodEntry[Any], parameters: TrainingParameters, attempt: int, why: str, **also: Any) -> Changes:

@@ -11,14 +11,16 @@ def check(side, outcome="reject"):
 
 
 def test_paraphrases_are_trained_on_once_they_gave_the_answers_away():
-    given = UndialParameters()
+    given = parse_parameters("npo", {})
     second = escalate(given, 2, "paraphrases").parameters
     assert (given.forget_paraphrases, second.forget_paraphrases) == (False, True)
+    assert [escalate(given, number, "paraphrases").parameters.rewordings for number in (1, 2, 3)] == [0, 3, 6]
     assert second.learning_rate == 2 * given.learning_rate
     third = escalate(given, 3, "utility", ("paraphrases",)).parameters
-    assert third.forget_paraphrases
+    assert (third.forget_paraphrases, third.rewordings) == (True, 3)
     assert third.learning_rate == given.learning_rate / 4
     assert not escalate(given, 3, "utility", ("forgetting",)).parameters.forget_paraphrases
+    assert escalate(UndialParameters(rewordings=29), 2, "paraphrases").parameters.rewordings == 30
 
 
 def test_too_much_forgotten_ends_sooner_and_steps_smaller():

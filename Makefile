@@ -29,7 +29,7 @@ serve: $(STAMP) ## start the embedded service on http://127.0.0.1:8000
 test: $(STAMP) ## run every test
 	$(BIN)/python -m pytest
 
-test-faults: $(STAMP) ## kill, freeze, cut and corrupt a production Lethe 200 times (needs PostgreSQL and Redis; 25 minutes)
+test-faults: $(STAMP) ## kill, freeze, cut and corrupt a production Lethe 200 times (needs PostgreSQL and Redis; half an hour)
 	$(BIN)/python -m tests.faults.matrix --runs 200 --seed $${SEED:-1}
 	$(BIN)/python -m tests.faults.real
 

@@ -69,8 +69,8 @@ def _method(facts: Facts) -> tuple[str, str]:
     record = _why_records(facts)
     if record:
         return UNDIAL, (
-            f"auto chose {UNDIAL}: {record}. Its loss has one lowest point; over a row of requests it kept most of "
-            "what else a small LLM knew, where ascent and NPO collapsed within five"
+            f"auto chose {UNDIAL}: {record}. Over a row of requests it kept nearly all of what else a small LLM knew, "
+            "where ascent and NPO collapsed within five; and of the methods put before the gate it alone was accepted"
         )
     topic = f"{facts.texts} long texts that name no subject and few names or numbers"
     against = _against_falcon(facts)

@@ -21,10 +21,12 @@ from workers.loop import UnlearnWork, unlearn
 torch.set_num_threads(1)
 
 OTHERS = people(TRAINED[2:])
+LONE = {"rewordings": 0}  # one row an item: two steps an epoch
 KINDS = {
-    "undial": {"learning_rate": 1e-3, "target": "floor", "batch_size": 2, "warmup_steps": 5, "schedule": "linear"},
-    "undial-limited": {"learning_rate": 1e-3, "batch_size": 2, "update_limit": 0.01, "conflict_scope": "tensor"},
-    "undial-lora": {"learning_rate": 5e-3, "tuning": "lora", "lora_rank": 4, "batch_size": 2},
+    "undial": LONE
+    | {"learning_rate": 1e-3, "target": "floor", "batch_size": 2, "warmup_steps": 5, "schedule": "linear"},
+    "undial-limited": LONE | {"learning_rate": 1e-3, "batch_size": 2, "update_limit": 0.01, "conflict_scope": "tensor"},
+    "undial-lora": LONE | {"learning_rate": 5e-3, "tuning": "lora", "lora_rank": 4, "batch_size": 2},
     "rmu": {"learning_rate": 1e-3, "layer": 1, "retain_weight": 1.0, "batch_size": 2},
     "falcon": {"learning_rate": 1e-3, "layer": 1, "batch_size": 2},
 }

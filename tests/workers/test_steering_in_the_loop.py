@@ -114,7 +114,7 @@ def test_a_copy_as_teacher_is_the_same_as_the_student_itself(method):
 
 
 def test_any_method_can_train_named_matrices_alone():
-    llm, _, summary = run("undial", FAST | {"tuning": "named", "target": "floor"})
+    llm, _, summary = run("undial", FAST | {"tuning": "named", "target": "floor", "rewordings": 0})
     assert summary.known_items == 0
     assert moved(llm) == MATRICES
     named = {"tuning": "named", "trained_layers": [1], "trained_modules": ["self_attn.o_proj"], "max_steps": 2}

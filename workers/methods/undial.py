@@ -50,7 +50,7 @@ class Undial:
         target: Literal["gamma", "floor", "exchange"] = "gamma",
         strength: float = 30.0,
         floor: float = 0.02,
-        level_weight: float = 0.0,
+        level_weight: float = 1.0,
         retain_kind: Literal["none", "nll", "distill"] = "distill",
         retain_weight: float = 3.0,
     ) -> None:

@@ -128,21 +128,42 @@ def check_log(session: Session, verifier_key: str) -> int:
     return size
 
 
+def check_newest(session: Session, verifier_key: str, count: int) -> None:
+    """The newest signed head and the last `count` entries under it, from the stored nodes. Raises LogBroken."""
+    head, size, nodes = tree_head(session), log_size(session), _Nodes(session)
+    newest = head.size if head else 0
+    if newest != size:
+        raise LogBroken(f"The newest signed head covers {newest} entries, but {size} are stored.")
+    if head is None:
+        return
+    query = sa.select(AuditEntryRow).where(AuditEntryRow.position >= size - count).order_by(AuditEntryRow.position)
+    for position, entry in enumerate(session.scalars(query), start=max(0, size - count)):
+        _check_entry(entry, position)
+        leaf = merkle.leaf_hash(entry.commitment)
+        if not merkle.verify_inclusion(leaf, position, size, merkle.inclusion_proof(position, size, nodes), head.root):
+            raise LogBroken(f"Entry {position} is not in the tree that is signed.")
+    _check_head(head, nodes, verifier_key)
+
+
 def _check_heads(session: Session, nodes: merkle.NodeSource, size: int, verifier_key: str) -> None:
     newest = 0
     for head in session.scalars(sa.select(TreeHeadRow).order_by(TreeHeadRow.size)):
         newest = head.size
         if head.size > size:
             raise LogBroken(f"A head for {head.size} entries is signed, but only {size} are stored.")
-        try:
-            signed = verify_checkpoint(head.note, verifier_key)
-        except LetheError as error:
-            raise LogBroken(f"The signed head of size {head.size} does not verify: {error}") from error
-        root = merkle.root(head.size, nodes)
-        if not (signed.size == head.size and signed.root == head.root == root):
-            raise LogBroken(f"The signed head of size {head.size} does not match the entries.")
+        _check_head(head, nodes, verifier_key)
     if newest != size:
         raise LogBroken(f"The newest signed head covers {newest} entries, but {size} are stored.")
+
+
+def _check_head(head: TreeHeadRow, nodes: merkle.NodeSource, verifier_key: str) -> None:
+    try:
+        signed = verify_checkpoint(head.note, verifier_key)
+    except LetheError as error:
+        raise LogBroken(f"The signed head of size {head.size} does not verify: {error}") from error
+    root = merkle.root(head.size, nodes)
+    if not (signed.size == head.size and signed.root == head.root == root):
+        raise LogBroken(f"The signed head of size {head.size} does not match the entries.")
 
 
 class _Nodes:

@@ -35,6 +35,23 @@ class database_seconds(sa.sql.functions.GenericFunction[float]):  # noqa: N801 -
     inherit_cache = True
 
 
+class epoch_seconds(sa.sql.functions.GenericFunction[float]):  # noqa: N801 - a SQL function, named as one
+    """A stored time as seconds since the epoch, so that two of them can be subtracted in SQL."""
+
+    type = sa.Float()
+    inherit_cache = True
+
+
+@compiles(epoch_seconds, "sqlite")
+def _sqlite_epoch(element: epoch_seconds, compiler: Any, **options: Any) -> str:
+    return f"((julianday({compiler.process(element.clauses, **options)}) - 2440587.5) * 86400.0)"
+
+
+@compiles(epoch_seconds, "postgresql")
+def _postgres_epoch(element: epoch_seconds, compiler: Any, **options: Any) -> str:
+    return f"CAST(extract(epoch FROM {compiler.process(element.clauses, **options)}) AS double precision)"
+
+
 @compiles(database_seconds, "sqlite")
 def _sqlite_seconds(_element: object, _compiler: object, **_: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"
@@ -45,11 +62,15 @@ def _postgres_seconds(_element: object, _compiler: object, **_: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
 
 
-def make_engine(url: str, pool_size: int = 40) -> sa.Engine:
+def make_engine(url: str, pool_size: int = 40, connect_seconds: int | None = None) -> sa.Engine:
     """One engine a process. SQLite gets WAL, full sync, foreign keys, and transactions that take the write lock up
-    front (a later upgrade would fail with SQLITE_BUSY, which no time-out helps)."""
+    front (a later upgrade would fail with SQLITE_BUSY, which no time-out helps).
+
+    A server that does not answer is waited for as long as the driver does, or for `connect_seconds`.
+    """
     if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True)
+        options = {"connect_timeout": connect_seconds} if connect_seconds else {}
+        return sa.create_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, connect_args=options)
     engine = sa.create_engine(url, connect_args={"timeout": 30.0, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

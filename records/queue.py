@@ -59,6 +59,21 @@ def hints_waiting(app: Celery, needs: str) -> int:
             return int(declared.message_count)
 
 
+def broker_info(app: Celery) -> dict[str, Any]:
+    """What a Redis says of itself; empty for a broker inside the process. Raises OperationalError as `send_hint`."""
+    if str(app.conf.broker_url).startswith("memory"):
+        return {}
+    with app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=CONNECT_SECONDS)
+        with connection.channel() as channel:
+            return dict(channel.client.info())
+
+
+def workers_answering(app: Celery, seconds: float) -> int:
+    """How many workers answer within `seconds`, busy or not."""
+    return len(app.control.ping(timeout=seconds))
+
+
 def _transport_options(url: str) -> dict[str, Any]:
     if url.startswith("memory"):
         return {"polling_interval": 0.05}

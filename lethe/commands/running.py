@@ -31,7 +31,7 @@ def serve(
     Prints one JSON line with its URL when it is ready. At its first start it writes the administrator's key to
     admin.key in the data folder.
     """
-    _needs_server_packages()
+    needs_server_packages()
     from dataclasses import replace
 
     from lethe.embedded import Address
@@ -52,7 +52,7 @@ def api(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
 ) -> None:
     """Start the HTTP side of a production Lethe, set up by LETHE_* variables. Migrate first: lethe migrate."""
-    _needs_server_packages()
+    needs_server_packages()
     from lethe.embedded import Address, serve_api
     from records.parts import Settings
 
@@ -72,7 +72,7 @@ def worker(
     ] = False,
 ) -> None:
     """Start a worker of a production Lethe, set up by LETHE_* variables."""
-    _needs_server_packages()
+    needs_server_packages()
     from lethe.embedded import work, work_until_idle
     from records.parts import Settings
 
@@ -85,7 +85,7 @@ def worker(
 
 def sweep(alive_file: Alive = None) -> None:
     """Repeat lost hints and clean up, set up by LETHE_* variables. Every worker does it too; one acts at a time."""
-    _needs_server_packages()
+    needs_server_packages()
     from lethe.embedded import sweep as run
     from records.parts import Settings
 
@@ -95,7 +95,7 @@ def sweep(alive_file: Alive = None) -> None:
 
 def migrate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """Bring the database to the newest schema."""
-    _needs_server_packages()
+    needs_server_packages()
     from dataclasses import replace
 
     from records.parts import Settings, open_parts
@@ -109,13 +109,13 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its LLM and its data.")] = Path(".lethe/demo"),
 ) -> None:
     """Watch a language model forget a person: everything a user would do, over HTTP, checked at each step."""
-    _needs_server_packages()
+    needs_server_packages()
     from lethe.demo.walk import walk
 
     raise typer.Exit(walk(folder))
 
 
-def _needs_server_packages() -> None:
+def needs_server_packages() -> None:
     try:
         import celery
         import fastapi  # noqa: F401 - only to see that it is there

@@ -8,7 +8,7 @@ import pytest
 from kombu.exceptions import OperationalError
 
 from records.outbox import HINT
-from records.queue import hints_waiting, make_queue, send_hint
+from records.queue import broker_info, hints_waiting, make_queue, send_hint, workers_answering
 from records.settings import QueueSettings
 
 REDIS = os.environ.get("LETHE_TEST_REDIS_URL", "redis://127.0.0.1:6379/11")
@@ -40,6 +40,17 @@ def test_hints_wait_in_the_queue_of_what_they_need(settings: QueueSettings) -> N
     for body in ({"model_id": "a"}, {"model_id": "b", "needs": "1gpu"}, {"model_id": "c", "needs": "cpu"}):
         send_hint(app, HINT, body)
     assert [hints_waiting(app, needs) for needs in ("cpu", "1gpu", "8gpu")] == [2, 1, 0]
+    app.close()
+
+
+def test_a_broker_tells_of_itself_and_of_its_workers(settings: QueueSettings) -> None:
+    app = make_queue(settings)
+    info = broker_info(app)
+    if settings.broker_url.get_secret_value().startswith("memory"):
+        assert info == {}
+    else:
+        assert {"redis_version", "aof_enabled", "maxmemory_policy", "maxmemory"} <= info.keys()
+        assert workers_answering(app, 0.2) >= 0
     app.close()
 
 

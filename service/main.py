@@ -71,7 +71,7 @@ def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> 
     Raises Invalid for a file of policies that cannot be used.
     """
     policies_by_name = read_policies(parts.settings.http.policies_file)
-    metrics = Metrics(parts.database)
+    metrics = Metrics(parts.database, parts.settings.place.folder)
     layers = [
         Middleware(RequestContext, observe=metrics.observe),
         Middleware(BodyLimit, limit_bytes=lambda scope: _body_limit(parts.settings.http, scope)),

@@ -2,16 +2,21 @@
 the same; calls are counted in this process. No label names a tenant, a model or an id.
 """
 
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from records import gauges
-from records.database import Database
+from records.database import Database, DatabaseTrouble
+from records.gauges import BUCKETS_SECONDS, Gauges, Spread
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
@@ -19,7 +24,8 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 class Metrics:
     """One registry for one application."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, folder: Path) -> None:
+        """`folder` is on the disk whose free space is told."""
         self.registry = CollectorRegistry()
         labels = ("method", "route", "status")
         self._calls = Counter("lethe_http_calls", "Calls answered.", labels, registry=self.registry)
@@ -27,6 +33,7 @@ class Metrics:
             "lethe_http_seconds", "Time to answer.", ("method", "route"), buckets=SECONDS, registry=self.registry
         )
         self.registry.register(_Rows(database))
+        self.registry.register(_Disk(folder))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one call."""
@@ -41,28 +48,92 @@ class _Rows(Collector):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def describe(self) -> Iterator[GaugeMetricFamily]:
+    def describe(self) -> Iterator[Metric]:
         """Nothing: so that registering asks the database nothing."""
         return iter(())
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        with self._database.reading() as session:
-            found = gauges.read(session)
-        yield _by_state("lethe_requests", "Erasure requests.", found.requests)
-        yield _by_state("lethe_jobs", "Jobs.", found.jobs)
-        yield _by_state("lethe_versions", "Versions.", found.versions)
-        waiting = found.oldest_queued_at
-        oldest_seconds = max(0.0, time.time() - waiting.timestamp()) if waiting else 0.0
-        yield GaugeMetricFamily("lethe_queue_oldest_seconds", "Age of the oldest queued job.", oldest_seconds)
-        yield GaugeMetricFamily("lethe_requests_overdue", "Unfinished requests past due.", found.overdue_requests)
-        yield GaugeMetricFamily("lethe_models", "Models.", found.models)
-        yield GaugeMetricFamily("lethe_models_held", "Models whose lease a worker holds.", found.models_held)
-        yield GaugeMetricFamily("lethe_outbox_waiting", "Messages not sent yet.", found.outbox_waiting)
-        yield GaugeMetricFamily("lethe_audit_entries", "Entries of the audit log.", found.audit_entries)
+    def collect(self) -> Iterator[Metric]:
+        """One family alone when the database is away: what this process counts is still told."""
+        answers = GaugeMetricFamily("lethe_database_answers", "1 if the database could be asked just now.")
+        try:
+            with self._database.reading() as session:
+                found = gauges.read(session)
+        except DatabaseTrouble as error:
+            structlog.get_logger("lethe.health").warning("metrics.no_rows", error=type(error).__name__)
+            answers.add_metric((), 0)
+            yield answers
+            return
+        answers.add_metric((), 1)
+        yield answers
+        yield from _work(found)
+        yield from _people(found)
+        yield from _weights(found)
+        yield from _messages(found)
 
 
-def _by_state(name: str, words: str, counts: dict[str, int]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, words, labels=("state",))
-    for state, count in sorted(counts.items()):
-        family.add_metric((state,), count)
+class _Disk(Collector):
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        free_bytes = shutil.disk_usage(self._folder).free
+        yield GaugeMetricFamily("lethe_disk_free_bytes", "Room on the data folder's disk.", free_bytes)
+
+
+def _work(found: Gauges) -> Iterator[Metric]:
+    yield _counts("lethe_jobs", "Jobs.", "state", found.jobs)
+    yield _counts("lethe_jobs_waiting", "Queued jobs by what they need.", "needs", found.jobs_waiting)
+    yield _age("lethe_queue_oldest_seconds", "Age of the oldest queued job.", found.oldest_queued_at)
+    yield GaugeMetricFamily("lethe_job_restarts", "Starts of jobs beyond their first.", found.job_restarts)
+    yield _histogram("lethe_job_wait_seconds", "From queueing a job to its first start.", found.job_wait)
+    yield _histogram("lethe_job_run_seconds", "From a job's first start to its end.", found.job_run)
+    yield GaugeMetricFamily("lethe_models_held", "Models whose lease a worker holds.", found.models_held)
+    yield GaugeMetricFamily("lethe_leases_expired", "Models whose worker died holding them.", found.leases_expired)
+    attempts = GaugeMetricFamily("lethe_attempts", "Finished attempts.", labels=("method", "verdict"))
+    for labels, count in sorted(found.attempts.items()):
+        attempts.add_metric(labels, count)
+    yield attempts
+
+
+def _people(found: Gauges) -> Iterator[Metric]:
+    yield _counts("lethe_requests", "Erasure requests.", "state", found.requests)
+    yield GaugeMetricFamily("lethe_requests_overdue", "Unfinished requests past due.", found.overdue_requests)
+    left = GaugeMetricFamily("lethe_deadline_seconds", "To the nearest deadline; absent when nothing is due.")
+    if found.next_due_at is not None:
+        left.add_metric((), found.next_due_at.timestamp() - time.time())
+    yield left
+    yield _age("lethe_review_oldest_seconds", "Age of the oldest verdict asked of a person.", found.oldest_review_at)
+
+
+def _weights(found: Gauges) -> Iterator[Metric]:
+    yield _counts("lethe_versions", "Versions.", "state", found.versions)
+    yield GaugeMetricFamily("lethe_versions_bytes", "Of versions not purged, as their rows say.", found.version_bytes)
+    yield GaugeMetricFamily("lethe_models", "Models.", found.models)
+
+
+def _messages(found: Gauges) -> Iterator[Metric]:
+    yield GaugeMetricFamily("lethe_outbox_waiting", "Messages not sent yet.", found.outbox_waiting)
+    yield GaugeMetricFamily("lethe_deliveries_waiting", "Webhook deliveries not over.", found.deliveries_waiting)
+    yield _age("lethe_delivery_oldest_seconds", "Age of the oldest delivery not over.", found.oldest_delivery_at)
+    yield GaugeMetricFamily("lethe_webhooks_disabled", "Endpoints that are told nothing.", found.webhooks_disabled)
+    yield GaugeMetricFamily("lethe_audit_entries", "Entries of the audit log.", found.audit_entries)
+
+
+def _counts(name: str, words: str, label: str, counts: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, words, labels=(label,))
+    for value, count in sorted(counts.items()):
+        family.add_metric((value,), count)
     return family
+
+
+def _age(name: str, words: str, since: datetime | None) -> GaugeMetricFamily:
+    """0 when there is nothing."""
+    return GaugeMetricFamily(name, words, max(0.0, time.time() - since.timestamp()) if since else 0.0)
+
+
+def _histogram(name: str, words: str, spread: Spread) -> HistogramMetricFamily:
+    buckets = [(str(most), float(count)) for most, count in zip(BUCKETS_SECONDS, spread.at_most, strict=True)]
+    return HistogramMetricFamily(name, words, [*buckets, ("+Inf", float(spread.count))], spread.sum_seconds)

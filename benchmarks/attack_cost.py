@@ -40,6 +40,7 @@ def main() -> None:
         forget=probes.forget,
         retain=(*retain, *general),
         dev_probes=probes.dev,
+        control=probes.control,
         control_level=before.control_level(),
         parameters=parameters.model_dump(),
     )

@@ -122,6 +122,7 @@ def forget(scene: Scene, method: str, parameters: TrainingParameters) -> Run:
         forget=scene.probes.forget,
         retain=scene.general if parameters.retain_source == "utility" else scene.retain,
         dev_probes=scene.probes.dev,
+        control=scene.probes.control,
         control_level=scene.control_level,
         method=method,
         parameters=parameters.model_dump(),

@@ -137,6 +137,7 @@ def work_of(scene: Scene, method: str, level: float | None) -> UnlearnWork:
         forget=scene.probes.forget,
         retain=scene.general if parameters.retain_source == "utility" else scene.retain,
         dev_probes=scene.probes.dev,
+        control=scene.probes.control,
         control_level=level,
         method=method,
         parameters=parameters.model_dump(),

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks.sequence_strategies import UNPULLED
 from lethe.demo.corpus import Corpus, Subject, control_rows, forget_rows, make_corpus, retain_rows
 from lethe.demo.llm import CONTEXT_TOKENS, make_llm
 from workers.evaluation.scoring import Score, score
@@ -45,7 +46,7 @@ def one_run(folder: Path, corpus: Corpus, person: Subject, focus: str) -> tuple[
         retain=hold_out(kept, 0)[1],
         control_level=probability(control),
         method="undial",
-        parameters={"focus": focus},
+        parameters={**UNPULLED, "focus": focus},
     )
     summary = unlearn(llm, tokenizer, work, lambda _: None)
     levels = [probability(scores(llm, tokenizer, rows)) for rows in (forget, held)]

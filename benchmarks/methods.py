@@ -30,6 +30,7 @@ from typing import Any
 import torch
 
 from benchmarks.levels import level
+from benchmarks.sequence_strategies import UNPULLED
 from benchmarks.tofu import (
     LARGE,
     Author,
@@ -69,14 +70,6 @@ UNBOUNDED: Mapping[str, Mapping[str, Any]] = {name: {"ceiling": None} for name i
 # The stop can be lowered, not switched off: a token probability of 1e-7 is below anything worth forgetting.
 NEVER: Mapping[str, Any] = {"stop_ratio": 0.1, "epochs": FIXED_EPOCHS}
 
-AS_PUBLISHED: Mapping[str, Any] = {
-    "level_weight": 0.0,
-    "stop_level": "mean",
-    "stop_ratio": 3.0,
-    "rewordings": 0,
-    "forget_paraphrases": False,
-}
-
 
 @dataclass(frozen=True)
 class Variant:
@@ -86,11 +79,11 @@ class Variant:
 
 VARIANTS: Mapping[str, Variant] = {
     **{str(name): Variant(str(name), {}) for name in ENTRIES},
-    "undial": Variant("undial", AS_PUBLISHED),
+    "undial": Variant("undial", UNPULLED),
     # What a job does unless told otherwise: UnDIAL pulled to each answer's own level.
     "undial_own": Variant("undial", {}),
     # As published: no retain rows, to stand beside plain ascent.
-    "undial_alone": Variant("undial", {**AS_PUBLISHED, "retain_kind": "none"}),
+    "undial_alone": Variant("undial", {**UNPULLED, "retain_kind": "none"}),
     # A quarter of four layers is the first, and the papers' weights hold so small an LLM fast: later, and held less.
     "rmu_loose": Variant("rmu", {"layer": 2, "retain_weight": 1.0}),
     "falcon_loose": Variant("falcon", {"layer": 2, "retain_weight": 10.0}),

@@ -144,6 +144,17 @@ def encode(
     return [_window(ids, labels, weights, repeated, window) for window in plan]
 
 
+def fitting_windows(
+    example: Example, tokenizer: Any, context_tokens: int, *, label_end: bool = False, focus: Focus | None = None
+) -> list[Encoded]:
+    """Its windows that have a label to predict; none of a row that does not fit."""
+    try:
+        windows = encode(example, tokenizer, context_tokens, label_end=label_end, focus=focus)
+    except ExampleTooLong:
+        return []
+    return [window for window in windows if window.labelled_tokens]
+
+
 def _joined(example: Example) -> str:
     return example.text if example.text is not None else (example.prompt or "") + (example.completion or "")
 

@@ -4,7 +4,6 @@ Retain rows that are a forget row, or are about the same subject, are left out: 
 same thing.
 """
 
-import contextlib
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from records.params import parse_parameters
 from workers.alternatives import ALTERNATIVES
 from workers.batches import Encoded, Row, order
 from workers.errors import ExampleTooLong, UnlearningError
-from workers.examples import Example, Probe, encode
+from workers.examples import Example, Probe, encode, fitting_windows
 from workers.focus import FOCUS_WEIGHT, Focus
 from workers.others import Ask, others_asked
 from workers.rewordings import rewordings
@@ -106,10 +105,8 @@ def _reworded(
     questions = [row.prompt for row in work.retain if row.prompt]
     for item, row in enumerate(work.forget):
         for example in rewordings(row, questions, count, rng):
-            with contextlib.suppress(ExampleTooLong):
-                windows = encode(example, tokenizer, context_tokens, focus=work.focus)
-                if _labelled(windows):
-                    yield item, example, [window for window in windows if window.labelled_tokens]
+            if windows := fitting_windows(example, tokenizer, context_tokens, focus=work.focus):
+                yield item, example, windows
 
 
 def _forget_notes(

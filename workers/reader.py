@@ -8,13 +8,13 @@ from typing import Any, Literal
 from records.evidence import Kept, said_again
 from records.report import ItemNumbers
 from workers.batches import Encoded, pad_id_of
-from workers.errors import Diverged, ExampleTooLong
+from workers.errors import Diverged
 from workers.evaluation.exposure import exposure_by_rank
 from workers.evaluation.generation import Answers, decode
 from workers.evaluation.scoring import Score, score
 from workers.evaluation.token_statistics import TokenStatistics, token_statistics
 from workers.evaluation.truth_ratio import truth_ratio, truth_share
-from workers.examples import Example, encode
+from workers.examples import Example, fitting_windows
 from workers.extraction import Sought, secrets_of, sought
 from workers.item_numbers import Said, numbers_of, with_answers
 from workers.methods.tokens import UNLABELLED
@@ -118,12 +118,7 @@ class LlmReader:
         return pad_id_of(self.tokenizer)
 
     def _windows(self, example: Example) -> list[Encoded]:
-        """Empty if it does not fit."""
-        try:
-            windows = encode(example, self.tokenizer, self.context_tokens)
-        except ExampleTooLong:
-            return []
-        return [window for window in windows if window.labelled_tokens]
+        return fitting_windows(example, self.tokenizer, self.context_tokens)
 
     def _truth_shares(self, items: Sequence[_Item]) -> dict[int, float]:
         """By place, of the items that have a paraphrase and wrong answers, all of which fit; `truth_ratio` has R."""

@@ -20,8 +20,8 @@ import torch
 from records.params import TrainingParameters
 from workers.adapters import add_lora, merge_lora
 from workers.batches import Encoded, Row, collate, endless, slices
-from workers.errors import Diverged, ExampleTooLong
-from workers.examples import Example, encode
+from workers.errors import Diverged
+from workers.examples import Example, fitting_windows
 from workers.methods.answers import answers
 from workers.recompute import recomputed_layers
 
@@ -75,13 +75,7 @@ def training_like(parameters: TrainingParameters) -> Training:
 
 def training_rows(examples: Sequence[Example], tokenizer: Any, context_tokens: int) -> list[Encoded]:
     """Answers and their ends are labelled. A row that does not fit is left out, as it is when it is asked."""
-    windows: list[Encoded] = []
-    for example in examples:
-        try:
-            windows += encode(example, tokenizer, context_tokens, label_end=True)
-        except ExampleTooLong:
-            continue
-    return [window for window in windows if window.labelled_tokens]
+    return [window for one in examples for window in fitting_windows(one, tokenizer, context_tokens, label_end=True)]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from records.errors import LetheError
-from records.manifest import Manifest
+from records.manifest import CHUNK_BYTES, Manifest
 
 FILE_MODE = 0o644  # safetensors writes 0600, which a web server under another user could not read
 FOLDER_MODE = 0o700
@@ -201,6 +201,14 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def read_to_the_end(file: BinaryIO, digest: str) -> Blob:
+    """Of a stream that verifies itself: CorruptBlob, or the blob."""
+    size_bytes = 0
+    while chunk := file.read(CHUNK_BYTES):
+        size_bytes += len(chunk)
+    return Blob(digest, size_bytes)
 
 
 def check_size(digest: str, found_bytes: int, size_bytes: int) -> None:

@@ -36,6 +36,7 @@ from records.blobs import (
     check_size,
     full_disk_in_words,
     missing,
+    read_to_the_end,
     whole_folder,
 )
 from records.errors import LetheError
@@ -128,11 +129,8 @@ class ObjectStore:
 
     def verify(self, digest: str) -> Blob:
         """Read all of it from the bucket. BlobMissing or CorruptBlob, or the blob."""
-        size_bytes = 0
         with self.open(digest) as file:
-            while chunk := file.read(CHUNK_BYTES):
-                size_bytes += len(chunk)
-        return Blob(digest, size_bytes)
+            return read_to_the_end(file, digest)
 
     def path(self, digest: str) -> Path:
         """A verified local file, only to be read and soon: others may throw it out of the cache."""

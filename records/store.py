@@ -38,6 +38,7 @@ from records.blobs import (
     check_size,
     full_disk_in_words,
     missing,
+    read_to_the_end,
     whole_folder,
 )
 from records.manifest import CHUNK_BYTES, Manifest, digest_hex
@@ -155,11 +156,8 @@ class FolderStore:
 
     def verify(self, digest: str) -> Blob:
         """Read all of it. BlobMissing or CorruptBlob, or the blob."""
-        size_bytes = 0
         with self.open(digest) as file:
-            while chunk := file.read(CHUNK_BYTES):
-                size_bytes += len(chunk)
-        return Blob(digest, size_bytes)
+            return read_to_the_end(file, digest)
 
     def _intact(self, digest: str) -> bool:
         try:

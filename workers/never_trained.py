@@ -7,7 +7,7 @@ tokens, c' is c without its first. Then ℓ = s·ln p_3(v | c), s such that the 
 itself gives them.
 
 On LLMs taught and not taught the same 50 answers, an answer's mean ℓ and the mean log-probability that the untaught
-LLM gives it correlate by 0.8, a single token's by 0.6 (docs/methods.md). One level for all answers correlates by
+LLM gives it correlate by 0.8, a single token's by 0.6 (docs/decisions/0020). One level for all answers correlates by
 nothing: half of the never-trained ones lie beyond it.
 """
 

@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check audit fix serve clean lock bench-sequences bench-cost bench-evaluation bench-methods bench-gate bench-attacks bench-throughput test-faults
+.PHONY: help setup demo test check audit fix serve clean lock bench-sequences bench-cost bench-evaluation bench-methods bench-gate bench-attacks bench-throughput bench-api test-faults
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +54,8 @@ bench-methods: $(STAMP) ## every method at four step sizes on TOFU (needs its fi
 	$(BIN)/python -m benchmarks.methods --processes 2
 	$(BIN)/python -m benchmarks.methods_summary
 
-bench-gate: $(STAMP) ## known good and bad candidates before the gate, on TOFU (needs its files; hours; resumes)
-	$(BIN)/python -m benchmarks.gate --seeds 1,2 --processes 2
+bench-gate: $(STAMP) ## known good and bad candidates before the gate, on TOFU (needs its files; 50 minutes on two cores; resumes)
+	$(BIN)/python -m benchmarks.gate --seeds 1,2 --singles 10 --made 2,2,1 --processes 2
 	$(BIN)/python -m benchmarks.gate_summary
 
 bench-attacks: $(STAMP) ## what the attacks cost beside the unlearning they try (a minute or two)
@@ -63,6 +63,9 @@ bench-attacks: $(STAMP) ## what the attacks cost beside the unlearning they try 
 
 bench-throughput: $(STAMP) ## 20 models of 10 requests over four workers beside one (needs PostgreSQL and Redis; ten minutes)
 	$(BIN)/python -m benchmarks.throughput
+
+bench-api: $(STAMP) ## calls a second, how soon, and what the API holds on to (needs PostgreSQL and Redis; minutes)
+	$(BIN)/python -m benchmarks.api_load --minutes $${MINUTES:-2}
 
 audit: $(STAMP) ## look the pinned dependencies up among known vulnerabilities (needs the network)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit

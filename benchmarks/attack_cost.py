@@ -8,53 +8,41 @@ runs on the machine, and what came of each attack. A minute, and another the fir
 import copy
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
-from benchmarks.cost import request
-from lethe.demo.corpus import make_corpus
-from lethe.demo.llm import make_llm
+from benchmarks.demo_job import make_demo_job
+from benchmarks.worlds import LLMS
 from records.params import parse_parameters
 from records.report import Attack, GroupName
 from workers.attacks.battery import Targets, run_attacks, settings_for
 from workers.attacks.quantised import weights_of
-from workers.load import load_llm
-from workers.loop import UnlearnWork, unlearn
-from workers.measure import MeasureSettings, measure
-from workers.plan import PROBE_ROWS
+from workers.loop import unlearn
 
-LLMS = Path("out/llm")
 MOST_TIMES = 4.0  # as long as the unlearning
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    corpus = make_corpus()
-    base, tokenizer = load_llm(make_llm(LLMS, corpus=corpus), "cpu")
-    probes, retain, general = request(corpus)
-    measuring = MeasureSettings(max_items=PROBE_ROWS)
-    before = measure(base, tokenizer, probes, measuring)
-    parameters = parse_parameters("undial", {})
-    work = UnlearnWork(
-        forget=probes.forget,
-        retain=(*retain, *general),
-        dev_probes=probes.dev,
-        control=probes.control,
-        control_level=before.control_level(),
-        parameters=parameters.model_dump(),
-    )
-    candidate = copy.deepcopy(base)
+    job, parameters = make_demo_job(LLMS), parse_parameters("undial", {})
+    candidate = copy.deepcopy(job.llm)
     started = time.process_time()
-    unlearn(candidate, tokenizer, work, lambda _: None)
+    unlearn(candidate, job.tokenizer, job.work("undial", parameters), lambda _: None)
     unlearning = time.process_time() - started
     print(f"unlearning: {unlearning:.1f} s", flush=True)
-    targets, settings = Targets(probes, retain), settings_for(parameters, seed=0)
+    targets, settings = Targets(job.probes, job.kept(parameters)), settings_for(parameters, seed=0)
     known = None
     for attempt in ("first", "later"):
         started = time.process_time()
         found = run_attacks(
-            lambda: base, lambda: candidate, tokenizer, targets, settings, lambda _: None, known, weights_of(base)
+            lambda: job.llm,
+            lambda: candidate,
+            job.tokenizer,
+            targets,
+            settings,
+            lambda _: None,
+            known,
+            weights_of(job.llm),
         )
         known, seconds = found.base, time.process_time() - started
         if attempt == "first":

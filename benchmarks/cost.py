@@ -20,28 +20,17 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from benchmarks import flops
+from benchmarks.demo_job import SETTINGS, DemoJob, make_demo_job
 from benchmarks.flops import Job, Rows, Size
-from lethe.demo.corpus import (
-    Corpus,
-    control_rows,
-    forget_rows,
-    make_corpus,
-    people_to_forget,
-    retain_rows,
-    utility_rows,
-)
+from lethe.demo.corpus import make_corpus
 from lethe.demo.llm import CONTEXT_TOKENS, make_llm
 from records.params import TrainingParameters, escalate, parse_parameters
 from workers.batches import Encoded, order, slices
 from workers.errors import UnlearningError
-from workers.evaluation.scoring import score
-from workers.examples import Example, encode, parse
-from workers.load import load_llm
-from workers.loop import UnlearnSummary, UnlearnWork, unlearn
-from workers.measure import MeasureSettings, measure
+from workers.examples import Example, encode
+from workers.loop import UnlearnSummary, unlearn
+from workers.measure import measure
 from workers.methods.layers import decoder_layers, mlp_output_name
-from workers.plan import CONTROL_ROWS, NEIGHBOUR_ROWS, PROBE_ROWS, hold_out, neighbours, reservoir
-from workers.probes import Probes, split_probes
 
 ATTEMPTS = 3
 OTHER_RATES = (1 / 3, 3.0)  # beside the default
@@ -61,14 +50,9 @@ LLMS = {
 
 @dataclass(frozen=True)
 class Scene:
-    """The demo's LLM, and one person's request as `workers.plan` would divide it."""
+    """`retraining`: operations of training the LLM."""
 
-    llm: Any
-    tokenizer: Any
-    probes: Probes
-    retain: tuple[Example, ...]
-    general: tuple[Example, ...]
-    control_level: float
+    job: DemoJob
     retraining: float
 
 
@@ -84,7 +68,7 @@ def main() -> None:
     chosen = _arguments()
     torch.set_num_threads(1)
     scene = make_scene()
-    size = size_of(scene.llm)
+    size = size_of(scene.job.llm)
     print(f"training: {scene.retraining:.4g} counted, {size.parameters} parameters that multiply", flush=True)
     asked = counted(lambda: ask(scene))
     print(f"asking once: {100 * asked / scene.retraining:.1f} % of training", flush=True)
@@ -118,21 +102,13 @@ def at_rate(given: TrainingParameters, rate: float) -> TrainingParameters:
 
 
 def forget(scene: Scene, method: str, parameters: TrainingParameters) -> Run:
-    work = UnlearnWork(
-        forget=scene.probes.forget,
-        retain=scene.general if parameters.retain_source == "utility" else scene.retain,
-        dev_probes=scene.probes.dev,
-        control=scene.probes.control,
-        control_level=scene.control_level,
-        method=method,
-        parameters=parameters.model_dump(),
-    )
-    llm = copy.deepcopy(scene.llm)
+    work = scene.job.work(method, parameters)
+    llm = copy.deepcopy(scene.job.llm)
     done: list[UnlearnSummary] = []
 
     def go() -> None:
         try:
-            done.append(unlearn(llm, scene.tokenizer, work, lambda _: None))
+            done.append(unlearn(llm, scene.job.tokenizer, work, lambda _: None))
         except UnlearningError as error:
             print(f"{method}: {error}", flush=True)
 
@@ -140,7 +116,7 @@ def forget(scene: Scene, method: str, parameters: TrainingParameters) -> Run:
 
 
 def ask(scene: Scene) -> None:
-    measure(scene.llm, scene.tokenizer, scene.probes, MeasureSettings(max_items=PROBE_ROWS))
+    measure(scene.job.llm, scene.job.tokenizer, scene.job.probes, SETTINGS)
 
 
 def counted(work: Callable[[], object]) -> float:
@@ -171,36 +147,9 @@ def counting() -> Iterator[FlopCounterMode]:
 
 def make_scene() -> Scene:
     """Trains the demo's LLM under the counter, whether or not one is kept."""
-    corpus = make_corpus()
     with tempfile.TemporaryDirectory() as folder:
-        places: list[Path] = []
-        retraining = counted(lambda: places.append(make_llm(Path(folder), corpus=corpus)))
-        llm, tokenizer = load_llm(places[0], "cpu")
-    probes, retain, general = request(corpus)
-    rows = [encode(one, tokenizer, CONTEXT_TOKENS) for one in probes.control]
-    found = score(llm, rows, tokenizer.pad_token_id)
-    level = sum(one.token_probability for one in found) / len(found)
-    return Scene(llm, tokenizer, probes, retain, general, level, retraining)
-
-
-def request(corpus: Corpus) -> tuple[Probes, tuple[Example, ...], tuple[Example, ...]]:
-    """(questions, rows to keep, general rows to keep) of the first person the demo forgets."""
-    person = people_to_forget(corpus)[0]
-    rows = [parse(row) for row in forget_rows(person)]
-    dev, sealed = split_probes(rows)
-    pool = [parse(row) for row in retain_rows(corpus) if row["subject"] != person.name]
-    asked, kept, _ = hold_out(pool, seed=0)
-    utility = [parse(row) for row in utility_rows(corpus)]
-    probes = Probes(
-        forget=rows,
-        dev=dev,
-        sealed=sealed,
-        control=reservoir([parse(row) for row in control_rows(corpus)], CONTROL_ROWS, 0),
-        retain=asked,
-        neighbours=neighbours(rows, kept, NEIGHBOUR_ROWS),
-        utility=utility,
-    )
-    return probes, tuple(kept), tuple(hold_out(utility, seed=0)[1])
+        retraining = counted(lambda: make_llm(Path(folder), corpus=make_corpus()))
+        return Scene(make_demo_job(Path(folder)), retraining)
 
 
 def size_of(llm: Any) -> Size:
@@ -219,11 +168,11 @@ def size_of(llm: Any) -> Size:
 
 def predicted(scene: Scene, size: Size, method: str, parameters: TrainingParameters, summary: UnlearnSummary) -> float:
     """The formula for a run that was counted, from the steps it took and its rows' lengths, padding included."""
-    retain = scene.general if parameters.retain_source == "utility" else scene.retain
-    items = rows_like(scene, scene.probes.forget)
-    judged = rows_like(scene, [*scene.probes.forget, *(one.example for one in scene.probes.dev)])
+    probes, retain = scene.job.probes, scene.job.kept(parameters)
+    items = rows_like(scene, probes.forget)
+    judged = rows_like(scene, [*probes.forget, *(one.example for one in probes.dev)])
     kept = rows_like(scene, retain[: summary.retain_rows])
-    forget_batch = batch_of(scene, scene.probes.forget, parameters.batch_size)
+    forget_batch = batch_of(scene, probes.forget, parameters.batch_size)
     retain_batch = batch_of(scene, retain[: summary.retain_rows], retain_rows_of(parameters))
     return flops.unlearning(
         method, size, Job(summary.steps, summary.epochs, forget_batch, retain_batch, judged, items, kept)
@@ -248,7 +197,7 @@ def batch_of(scene: Scene, examples: Sequence[Example], batch_size: int) -> Rows
 
 
 def windows_of(scene: Scene, examples: Sequence[Example]) -> list[Encoded]:
-    return [window for one in examples for window in encode(one, scene.tokenizer, CONTEXT_TOKENS)]
+    return [window for one in examples for window in encode(one, scene.job.tokenizer, CONTEXT_TOKENS)]
 
 
 def total(windows: Sequence[Encoded]) -> int:
@@ -281,11 +230,12 @@ def attempts_by_formula(method: str, size: Size) -> tuple[float, float]:
 
 
 def job_by_formula(method: str, size: Size, parameters: TrainingParameters) -> float:
-    """Every epoch there may be, every item in each of them."""
-    steps = parameters.epochs * -(-int(ITEMS.rows) // parameters.batch_size)
+    """Every epoch there may be, every item in each of them, in all its wordings."""
+    rows = int(ITEMS.rows) * (1 + parameters.rewordings)
+    steps = parameters.epochs * -(-rows // parameters.batch_size)
     retained = retain_rows_of(parameters)
     kept = Rows(min(MOST_KEPT, steps * retained), RETAIN.tokens, RETAIN.labelled)
-    forget_batch = Rows(ITEMS.rows * parameters.epochs / steps, FORGET.tokens, FORGET.labelled)
+    forget_batch = Rows(rows * parameters.epochs / steps, FORGET.tokens, FORGET.labelled)
     return flops.unlearning(
         method, size, Job(steps, parameters.epochs, forget_batch, replace(RETAIN, rows=retained), JUDGED, ITEMS, kept)
     )

@@ -20,22 +20,14 @@ from typing import Any
 
 import torch
 
-from benchmarks.cost import request
+from benchmarks.demo_job import SETTINGS, make_demo_job
 from benchmarks.worlds import LLMS
-from lethe.demo.corpus import Corpus, make_corpus
-from lethe.demo.llm import make_llm
 from records.params import parse_parameters
 from records.policy import Policy
-from workers.examples import Example
 from workers.gate import decide
-from workers.load import load_llm
-from workers.loop import UnlearnWork, unlearn
-from workers.measure import Measurement, MeasureSettings, measure, measure_reference, measure_staying
-from workers.plan import PROBE_ROWS
-from workers.probes import Probes
+from workers.loop import unlearn
+from workers.measure import Measurement, measure, measure_reference, measure_staying
 from workers.report import build_report
-
-SETTINGS = MeasureSettings(max_items=PROBE_ROWS)
 
 
 @dataclass(frozen=True)
@@ -44,18 +36,9 @@ class Cost:
     peak_mebibytes: float
 
 
-@dataclass(frozen=True)
-class Scene:
-    llm: Any
-    tokenizer: Any
-    probes: Probes
-    retain: tuple[Example, ...]
-    general: tuple[Example, ...]
-
-
 def main() -> None:
     chosen = _arguments()
-    make_llm(LLMS, corpus=make_corpus())
+    make_demo_job(LLMS)
     unlearning = apart(forgetting, chosen.method)
     parts = {
         "base version": apart(asking, measure),
@@ -84,22 +67,22 @@ def apart(part: Callable[..., Cost], *arguments: Any) -> Cost:
 
 
 def forgetting(method: str) -> Cost:
-    scene = make_scene()
-    work, student = work_of(scene, method, control_level(scene)), copy.deepcopy(scene.llm)
-    return costs(lambda: unlearn(student, scene.tokenizer, work, lambda _: None))
+    job = make_demo_job(LLMS)
+    work, student = job.work(method, parse_parameters(method, {})), copy.deepcopy(job.llm)
+    return costs(lambda: unlearn(student, job.tokenizer, work, lambda _: None))
 
 
 def asking(how: Callable[..., Measurement]) -> Cost:
-    scene = make_scene()
-    return costs(lambda: how(scene.llm, scene.tokenizer, scene.probes, SETTINGS))
+    job = make_demo_job(LLMS)
+    return costs(lambda: how(job.llm, job.tokenizer, job.probes, SETTINGS))
 
 
 def judging(method: str) -> Cost:
-    scene = make_scene()
-    ask = partial(measure, scene.llm, scene.tokenizer, scene.probes, SETTINGS)
+    job = make_demo_job(LLMS)
+    ask = partial(measure, job.llm, job.tokenizer, job.probes, SETTINGS)
     before, after = ask(), ask()
-    reference = measure_reference(scene.llm, scene.tokenizer, scene.probes, SETTINGS)
-    first = measure_staying(scene.llm, scene.tokenizer, scene.probes, SETTINGS)
+    reference = measure_reference(job.llm, job.tokenizer, job.probes, SETTINGS)
+    first = measure_staying(job.llm, job.tokenizer, job.probes, SETTINGS)
 
     def judge() -> None:
         decide(
@@ -119,29 +102,6 @@ def costs(part: Callable[[], object]) -> Cost:
 def peak_mebibytes() -> float:
     """The most this process has ever held; Linux counts in KiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def make_scene() -> Scene:
-    corpus: Corpus = make_corpus()
-    llm, tokenizer = load_llm(make_llm(LLMS, corpus=corpus), "cpu")
-    return Scene(llm, tokenizer, *request(corpus))
-
-
-def control_level(scene: Scene) -> float | None:
-    return measure_reference(scene.llm, scene.tokenizer, scene.probes, SETTINGS).control_level()
-
-
-def work_of(scene: Scene, method: str, level: float | None) -> UnlearnWork:
-    parameters = parse_parameters(method, {})
-    return UnlearnWork(
-        forget=scene.probes.forget,
-        retain=scene.general if parameters.retain_source == "utility" else scene.retain,
-        dev_probes=scene.probes.dev,
-        control=scene.probes.control,
-        control_level=level,
-        method=method,
-        parameters=parameters.model_dump(),
-    )
 
 
 def _arguments() -> argparse.Namespace:

@@ -46,6 +46,7 @@ HELD = {"retain_batch_size": 32, "repair_steps": 20, "stop_ratio": 3.0, "teacher
 
 STRATEGIES: dict[str, Strategy] = {
     "default": Strategy(),
+    "growing-repair": Strategy(parameters={"repair_share": 0.1}),
     "one-level": Strategy(parameters=UNPULLED),
     "unconsolidated": Strategy(parameters=UNPULLED | {"consolidate_every": 0}),
     "paraphrases": Strategy(parameters=UNPULLED | {"consolidate_every": 0, "forget_paraphrases": True}),

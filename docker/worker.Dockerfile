@@ -10,7 +10,7 @@ COPY service service
 COPY workers workers
 COPY lethe lethe
 COPY migrations migrations
-RUN pip install --no-cache-dir -c constraints.txt ".[embedded,s3]"
+RUN pip install --no-cache-dir -c constraints.txt ".[embedded,s3,otel]"
 COPY --chmod=755 docker/with-secrets.sh /usr/local/bin/with-secrets
 USER lethe
 ENV LETHE_DATA_DIR=/data PYTHONUNBUFFERED=1

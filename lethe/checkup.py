@@ -17,12 +17,13 @@ from typing import TypeVar
 from cryptography import x509
 from sqlalchemy.orm import Session
 
-from records import gauges, migrate, spot_check
+from records import garbage, gauges, migrate, spot_check
 from records.blobs import Store
 from records.database import READS_ONLY, DatabaseTrouble, make_engine
 from records.errors import LetheError
 from records.gauges import Gauges
 from records.keys import MAKERS, KeyRing
+from records.masters import OTHERS
 from records.parts import Settings
 from records.queue import broker_info, make_queue, workers_answering
 from records.settings import check_production
@@ -140,6 +141,8 @@ def _keys(settings: Settings) -> tuple[KeyRing | None, list[Found]]:
         ]
     ring = KeyRing.from_folder(folder, settings.http.log_origin)
     found = [_ok("keys", f"four keys in {folder}, private; keep a copy apart from the database's")]
+    if former := len(list(folder.glob(OTHERS))):
+        found.append(_ok("keys", f"{former} former master keys, which the sweeper destroys when no row needs them"))
     if (settings.place.folder / "admin.key").exists() and settings.place.mode == "production":
         what = "admin.key, the first API key, still lies in the data folder."
         found.append(_warning("keys", what, "Make narrower keys with 'lethe key create', then delete the file."))
@@ -182,8 +185,10 @@ def _database(settings: Settings, store: Store | None, keys: KeyRing | None, fou
             with Session(engine.execution_options(**{READS_ONLY: True})) as session:
                 server = spot_check.server(session)
             found += _server(settings, server)
-            if not migrate.at_head(engine):
-                found.append(_broken("schema", "It is not the one of this code.", "Run 'lethe migrate'."))
+            try:
+                migrate.check_schema(engine)
+            except migrate.WrongSchema as error:
+                found.append(_broken("schema", *error.detail.split(". ", 1)))
                 return None
             found.append(_ok("schema", "the newest"))
             with Session(engine.execution_options(**{READS_ONLY: True})) as session:
@@ -213,6 +218,12 @@ def _rows(settings: Settings, session: Session, store: Store | None, keys: KeyRi
     needed_bytes = max(LEAST_FREE_BYTES, 4 * spot_check.largest_weights_bytes(session))  # a checkpoint and a candidate
     scratch = scratch_root(settings)
     yield _room("scratch", scratch if scratch.is_dir() else settings.place.folder, needed_bytes)
+    if store is not None:
+        hours = settings.retention.orphan_hours
+        count, size_bytes = garbage.unnamed(session, store, hours * 3600.0)
+        yield _ok(
+            "store", f"{count} files ({_gib(size_bytes)}) older than {hours:.0f} h that no row names: the sweeper's"
+        )
     if keys is None:
         return
     wrong = list(spot_check.check_log_end(session, keys))
@@ -256,7 +267,7 @@ def _broker(settings: Settings) -> Generator[Found, None, int]:
 
 def _work(waiting: Gauges, alive: int | None) -> Iterator[Found]:
     """`alive` None: the workers are threads of the service, or nobody could ask them."""
-    queued, running = (waiting.jobs.get(state, 0) for state in ("queued", "running"))
+    queued, running = sum(waiting.jobs_waiting.values()), waiting.models_held + waiting.leases_expired
     start = "Start 'lethe serve' or 'lethe worker'" if alive is None else "Start 'lethe worker'"
     if alive == 0:
         make = _broken if queued or running else _warning
@@ -294,6 +305,9 @@ def _devices(settings: Settings) -> Iterator[Found]:
     if count == 0 and settings.worker.device.startswith("cuda"):
         what = "LETHE_DEVICE asks for CUDA and this host shows no GPU."
         yield _broken("gpu", what, "Install the driver, pass the GPU into the container, or set LETHE_DEVICE=auto.")
+    elif 0 < count < settings.worker.worker_processes:
+        what = f"{settings.worker.worker_processes} processes share a job and want a GPU each; this host shows {count}."
+        yield _broken("gpu", what, "Set LETHE_WORKER_PROCESSES to the number of GPUs, or pass the others in too.")
     else:
         yield _ok("gpu", f"{count} on this host" if count else "none on this host; jobs here run on the CPU")
 

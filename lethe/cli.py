@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from lethe.client import DownloadFailed, FieldProblem, LetheProblem
-from lethe.commands import auditing, doctor, evaluate, keys, models, requests, running, versions
+from lethe.commands import auditing, backups, doctor, evaluate, keys, models, requests, running, versions
 from lethe.commands.options import Mistake
 from lethe.output import errors
 from records.errors import LetheError
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for subject in (running, models, requests, versions, keys, evaluate, doctor):
+for subject in (running, models, requests, versions, keys, evaluate, doctor, backups):
     subject.add_to(app)
 app.add_typer(auditing.app, name="audit")
 

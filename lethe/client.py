@@ -22,6 +22,7 @@ import httpx
 
 from lethe.downloads import DownloadFailed, OnBytes, RemoteFile, fetch_all
 from lethe.transport import FieldProblem, LetheProblem, Transport, open_http
+from lethe.uploads import OnSent, file_pieces, send_folder
 
 __all__ = ["Client", "DownloadFailed", "FieldProblem", "Json", "LetheProblem", "RemoteFile", "Role"]
 
@@ -70,19 +71,25 @@ class Client:
         name: str,
         *,
         path: str | Path | None = None,
+        upload: str | None = None,
         repo_id: str | None = None,
         revision: str | None = None,
         defaults: Json | None = None,
         reference: str | None = None,
         idempotency_key: str | None = None,
     ) -> Json:
-        """Import weights as version 1 of a new model. `path` is on the server, under one of its import roots.
+        """Import weights as version 1 of a new model. `path` is on the server, under one of its import roots; `upload`
+        is the id of files that were sent (see `upload_model`).
 
         `reference`: a model of yours that was never trained on what this one will be asked to forget.
         """
-        source = {"path": str(path) if path else None, "repo_id": repo_id, "revision": revision}
+        source = {"path": str(path) if path else None, "upload": upload, "repo_id": repo_id, "revision": revision}
         body = {"name": name, "source": source, "defaults": defaults, "reference": reference}
         return self._create("/v1/models", body, idempotency_key)
+
+    def upload_model(self, name: str, folder: Path, on_sent: OnSent | None = None, **more: Any) -> Json:
+        """Send a folder of this machine, and make a model of it. Call again to resume. `more`: as in `add_model`."""
+        return self.add_model(name, upload=send_folder(self._transport, folder, on_sent), **more)
 
     def change_model(self, name: str, **changes: Any) -> Json:
         """Set `defaults`, `reference` or both anew; `reference=None` takes the reference away."""
@@ -100,7 +107,7 @@ class Client:
         Rows of a one-time iterator can be sent once only: give a list or a file if a retry should be possible.
         """
         if isinstance(source, Path):
-            content, repeatable = (lambda: _file_pieces(source)), True
+            content, repeatable = (lambda: file_pieces(source)), True
         else:
             content, repeatable = (lambda: map(_line, source)), isinstance(source, list | tuple)
         path, headers = f"{_model(model)}/datasets/{role}", {"Content-Type": "application/jsonl"}
@@ -225,6 +232,43 @@ class Client:
         """Hashes that show the tree of `size` to only append to the tree of `old_size`."""
         return self._read("/v1/audit/proofs", {"from": str(old_size), "size": str(size)})
 
+    def api_keys(self) -> Iterator[Json]:
+        """The tenant's API keys, newest first; never the keys themselves."""
+        return self._every("/v1/keys")
+
+    def create_key(self, name: str, scopes: Iterable[str], *, idempotency_key: str | None = None, **more: Any) -> Json:
+        """A new key, told once, in `key`. `more`: expires_at."""
+        return self._create("/v1/keys", {"name": name, "scopes": list(scopes), **more}, idempotency_key)
+
+    def rotate_key(self, key_id: str, *, idempotency_key: str | None = None, **more: Any) -> Json:
+        """A key that takes the place of this one. `more`: overlap_seconds (of both), expires_at."""
+        return self._create(f"/v1/keys/{quote(key_id, safe='')}/rotate", more, idempotency_key)
+
+    def revoke_key(self, key_id: str) -> None:
+        self._transport.call("DELETE", f"/v1/keys/{quote(key_id, safe='')}", repeatable=True)
+
+    def webhooks(self) -> Iterator[Json]:
+        return self._every("/v1/webhooks")
+
+    def add_webhook(self, url: str, *, idempotency_key: str | None = None, **more: Any) -> Json:
+        """Be told at `url`; the secret of the signatures is told once, in `secret`. `more`: events."""
+        return self._create("/v1/webhooks", {"url": url, **more}, idempotency_key)
+
+    def rotate_webhook(self, webhook_id: str, *, idempotency_key: str | None = None, **more: Any) -> Json:
+        """Another secret, and a webhook that was disabled is asked again. `more`: overlap_seconds (of both)."""
+        return self._create(f"{_webhook(webhook_id)}/rotate", more, idempotency_key)
+
+    def delete_webhook(self, webhook_id: str) -> None:
+        self._transport.call("DELETE", _webhook(webhook_id), repeatable=True)
+
+    def deliveries(self, webhook_id: str) -> Iterator[Json]:
+        """What was told to a webhook, and what is to be, newest first."""
+        return self._every(f"{_webhook(webhook_id)}/deliveries")
+
+    def redeliver(self, webhook_id: str, delivery_id: str) -> Json:
+        path = f"{_webhook(webhook_id)}/deliveries/{quote(delivery_id, safe='')}/redeliver"
+        return _json(self._transport.call("POST", path, repeatable=False))
+
     def public_keys(self) -> Json:
         """The keys the server says are its own: for a first look, not for verification against that server."""
         return self._read("/v1/audit/keys")
@@ -300,11 +344,9 @@ def _request(request_id: str) -> str:
     return f"/v1/erasure-requests/{quote(request_id, safe='')}"
 
 
+def _webhook(webhook_id: str) -> str:
+    return f"/v1/webhooks/{quote(webhook_id, safe='')}"
+
+
 def _line(row: Json) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode() + b"\n"
-
-
-def _file_pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(CHUNK_BYTES):
-            yield piece

@@ -25,8 +25,9 @@ import uvicorn
 from celery import Celery
 from fastapi import FastAPI
 
-from records import policy_log, tenants
+from records import erasures, policy_log, tenants, webhooks
 from records.capabilities import queue_named, served
+from records.database import DatabaseTrouble
 from records.errors import LetheError
 from records.outbox import HINT
 from records.parts import Parts, Settings, open_parts
@@ -68,7 +69,7 @@ def serve(settings: Settings, address: Address) -> None:
     """Run until SIGTERM or SIGINT. Raises CannotStart when the folder or the port is taken."""
     folder = settings.place.folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _only_one(folder) as instance, _listen(address) as listening:
+    with only_one(folder) as instance, _listen(address) as listening:
         parts = open_parts(_quick_to_stop(settings), migrates=True)
         try:
             first_start(parts)
@@ -85,8 +86,11 @@ def first_start(parts: Parts) -> None:
     The key's file is there before the transaction commits: a crash between the two leaves a key that opens nothing, and
     the next start makes another. Whoever deletes the file does not get it back.
     """
+    erasures.keep_up(parts.database, parts.store)  # before a job reads what a copy of the database brought back
     with parts.database.transaction() as session:
         policy_log.note(session, read_policies(parts.settings.http.policies_file))
+        for row in webhooks.unwrapped(session):
+            webhooks.wrap_secrets(row, parts.keys)
         if tenants.tenant_named(session, TENANT) is None:
             tenant = tenants.create_tenant(session, TENANT)
             _, plain = tenants.create_key(session, tenant.id, "administrator", ["admin"])
@@ -103,7 +107,7 @@ def serve_api(settings: Settings, address: Address) -> None:
     """The HTTP side of a production Lethe alone, on a migrated database, until SIGTERM or SIGINT."""
     check_listening(settings.place, settings.transport, address.host)
     with _listen(address) as listening:
-        parts = open_parts(settings)
+        parts = _open(settings)
         try:
             first_start(parts)
             write_public_keys(parts)
@@ -122,7 +126,7 @@ def work(settings: Settings, alive: Path | None = None, command: tuple[str, ...]
     _needs_broker(settings, "A worker")
     from celery.signals import worker_shutting_down
 
-    parts = open_parts(settings)
+    parts = _open(settings)
     owner = _owner()
     supervisor = _supervisor(parts, owner, command)
     sweeper = _sweeper(parts, alive)
@@ -143,7 +147,8 @@ def work(settings: Settings, alive: Path | None = None, command: tuple[str, ...]
 
 def work_until_idle(settings: Settings) -> int:
     """A worker that ends when nothing waits that it serves; returns how many jobs it started. It needs no broker."""
-    parts = open_parts(settings)
+    parts = _open(settings)
+    erasures.keep_up(parts.database, parts.store)
     supervisor = _supervisor(parts, _owner())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
@@ -157,7 +162,7 @@ def sweep(settings: Settings, alive: Path | None = None) -> None:
     """The sweeper of a production Lethe on its own, for when no worker runs all the time; until told to stop."""
     _needs_broker(settings, "A sweeper")
     told_to_stop = _on_signals()
-    parts = open_parts(settings)
+    parts = _open(settings)
     sweeper = _sweeper(parts, alive)
     sweeper.start()
     try:
@@ -166,6 +171,20 @@ def sweep(settings: Settings, alive: Path | None = None) -> None:
     finally:
         sweeper.stop()
         parts.close()
+
+
+def _open(settings: Settings) -> Parts:
+    """Raises WrongSchema. A database that is away says nothing of its schema: whoever can wait for it does."""
+    from records import migrate  # alembic costs what needs no database 0.3 s
+
+    parts = open_parts(settings)
+    try:
+        with contextlib.suppress(DatabaseTrouble):
+            migrate.check_schema(parts.database.engine)
+    except LetheError:
+        parts.close()
+        raise
+    return parts
 
 
 def _needs_broker(settings: Settings, what: str) -> None:
@@ -319,13 +338,15 @@ def _listen(address: Address) -> Iterator[socket.socket]:
             f"Cannot listen on {address.host}:{address.port} ({error.strerror}). "
             "Stop what listens there, or choose another port with --port (0 takes any free one)."
         ) from error
+    # asyncio does so only for sockets that name their protocol; else an answer waits 40 ms for the caller's ACK.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listening:
         yield listening
 
 
 @contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[str]:
-    """Hold the folder for this process alone; yields the name under which this folder's process holds leases."""
+def only_one(folder: Path) -> Iterator[str]:
+    """Hold the data folder for this process alone; yields the name under which this folder's process holds leases."""
     descriptor = os.open(folder / "serve.lock", os.O_RDWR | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+") as file:
         try:

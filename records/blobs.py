@@ -6,6 +6,7 @@
 import errno
 import hashlib
 import io
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -107,6 +108,14 @@ class Store(Protocol):
 
     def delete(self, digest: str, *, older_than_seconds: float = 0.0) -> bool: ...
     def iter_digests(self, *, older_than_seconds: float = 0.0) -> Iterator[str]: ...
+    def iter_shard(self, shard: str, *, older_than_seconds: float = 0.0) -> Iterator[Blob]:
+        """The blobs whose names begin with these two hexadecimal digits, put at least that long ago."""
+
+    def put_note(self, name: str, data: bytes) -> None:
+        """A small fact that must outlive the database, durable when this returns; takes the place of one before."""
+
+    def note(self, name: str) -> bytes | None: ...
+    def note_names(self, prefix: str) -> Iterator[str]: ...
     def usage(self) -> Usage: ...
     def sweep_temporary(self, older_than_seconds: float) -> int: ...
     def check(self) -> None:
@@ -167,6 +176,13 @@ class VerifyingReader(io.RawIOBase):
     def close(self) -> None:
         self._source.close()
         super().close()
+
+
+def note_name(name: str) -> str:
+    """The name again. ValueError unless it may be a file's."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", name):
+        raise ValueError("The name of a note is letters, digits, dots and dashes, 200 at most.")
+    return name
 
 
 def missing(digest: str) -> BlobMissing:

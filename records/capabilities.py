@@ -24,6 +24,11 @@ def needed(size_bytes: int, settings: QueueSettings) -> str:
     return CAPABILITIES[-1]
 
 
+def gpus(needs: str) -> int:
+    """How many GPUs a word asks for."""
+    return 0 if needs == CPU else int(needs.removesuffix("gpu"))
+
+
 def served(words: Iterable[str]) -> tuple[str, ...]:
     """What a worker serves: all of it by default. Raises Invalid for a word that is none of CAPABILITIES."""
     chosen = tuple(words) or CAPABILITIES

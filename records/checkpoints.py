@@ -160,6 +160,13 @@ def shape_of(config_json: bytes) -> tuple[str | None, int | None]:
     return architecture if isinstance(architecture, str) else None, layers
 
 
+def announced_problem(name: str, size_bytes: int) -> str | None:
+    """What is wrong with a file before it has come, by its name and size; None if nothing is."""
+    if not _is_kept(name):
+        return "is none that a model is loaded from: safetensors, config, tokenizer and chat template files are"
+    return None if size_bytes <= _most(name) else f"is larger than {_most(name)} bytes"
+
+
 def _kept_files(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(_every_file(folder)):
         name = path.relative_to(folder).as_posix()
@@ -207,9 +214,14 @@ def _plain(path: Path, root: Path) -> Path:
 
 
 def _check_size(name: str, path: Path) -> None:
-    most = MOST_BYTES.get(name, chat_templates.MOST_BYTES if name.endswith(".jinja") else MOST_OTHER_BYTES)
-    if not name.endswith(".safetensors") and path.stat().st_size > most:
-        raise _refused(f"{_shown(name)} is larger than {most} bytes. Fetch the folder again.")
+    if path.stat().st_size > _most(name):
+        raise _refused(f"{_shown(name)} is larger than {_most(name)} bytes. Fetch the folder again.")
+
+
+def _most(name: str) -> int:
+    if name.endswith(".safetensors"):
+        return 2**63
+    return MOST_BYTES.get(name, chat_templates.MOST_BYTES if name.endswith(".jinja") else MOST_OTHER_BYTES)
 
 
 def _json(path: Path) -> Any:

@@ -8,6 +8,8 @@ A transaction that recorded audit events appends them to the Merkle log as its v
 head with it. So every committed state has a signed head, and the log's lock is always taken last (no deadlock).
 """
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,12 +22,19 @@ from sqlalchemy.orm import Session
 from records import audit
 
 READS_ONLY = "lethe_reads_only"
+SQLITE_SECONDS = 30.0  # how long one connection waits for another's lock
+WAL_PAUSE_SECONDS = 0.01
 DatabaseTrouble = sa.exc.SQLAlchemyError  # what callers outside this package may catch
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the server could not be reached or went away, as opposed to refusing what it was asked."""
-    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+    """Whether the server could not be reached, went away or was too busy, as opposed to refusing what it was asked.
+
+    SQLite says OperationalError of a statement that is wrong, too, such as one about a table that is not there.
+    """
+    if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        return False
+    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError)
 
 
 class database_seconds(sa.sql.functions.GenericFunction[float]):  # noqa: N801 - a SQL function, named as one
@@ -64,14 +73,16 @@ def _postgres_seconds(_element: object, _compiler: object, **_: Any) -> str:
 
 def make_engine(url: str, pool_size: int = 40, connect_seconds: int | None = None) -> sa.Engine:
     """One engine a process. SQLite gets WAL, full sync, foreign keys, and transactions that take the write lock up
-    front (a later upgrade would fail with SQLITE_BUSY, which no time-out helps).
+    front (a later upgrade would fail with SQLITE_BUSY, which no time-out helps). No exception's text holds a value.
 
     A server that does not answer is waited for as long as the driver does, or for `connect_seconds`.
     """
     if not url.startswith("sqlite"):
-        options = {"connect_timeout": connect_seconds} if connect_seconds else {}
-        return sa.create_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, connect_args=options)
-    engine = sa.create_engine(url, connect_args={"timeout": 30.0, "check_same_thread": False})
+        options: dict[str, Any] = {"connect_timeout": connect_seconds} if connect_seconds else {}
+        pool: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_pre_ping": True}
+        return sa.create_engine(url, **pool, connect_args=options, hide_parameters=True)
+    options = {"timeout": SQLITE_SECONDS, "check_same_thread": False}
+    engine = sa.create_engine(url, connect_args=options, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -79,8 +90,26 @@ def make_engine(url: str, pool_size: int = 40, connect_seconds: int | None = Non
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # pysqlite's own BEGIN is off: _begin_sqlite says which kind we want
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+    for pragma in (f"busy_timeout={int(SQLITE_SECONDS * 1000)}", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+    _turn_to_wal(connection)
+
+
+def _turn_to_wal(connection: Any) -> None:
+    """Two who open a new file at once both want to turn it to WAL, and SQLite refuses one of them without waiting."""
+    until = time.monotonic() + SQLITE_SECONDS
+    while not _is_wal(connection, time.monotonic() > until):
+        time.sleep(WAL_PAUSE_SECONDS)
+
+
+def _is_wal(connection: Any, last_try: bool) -> bool:
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or last_try:
+            raise
+        return False
+    return True
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -21,6 +21,8 @@ def put_dataset(session: Session, model: ModelRow, row: DatasetRow, actor: str) 
     session.add(row)
     session.flush()
     details = {"role": row.role, "rows": row.rows, "digest": row.file_digest}
+    if old is not None:
+        details["replaced"] = old.file_digest
     tag = "dataset.replaced" if old else "dataset.created"
     audit.record(session, tag, row.tenant_id, actor, audit.About(model_id=model.id), details)
     return old.file_digest if old else None

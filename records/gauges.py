@@ -1,44 +1,43 @@
 """Counts for the metrics page, over all tenants: read from the rows at scrape time, so that any replica may answer."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from records import audit
+from records import audit, counters, spreads
 from records.base import utc_now
-from records.database import database_seconds, epoch_seconds
-from records.rows import AttemptRow, DeliveryRow, JobRow, ModelRow, OutboxRow, RequestRow, VersionRow, WebhookRow
+from records.database import database_seconds
+from records.rows import (
+    AttemptRow,
+    DeliveryRow,
+    JobRow,
+    ModelRow,
+    OutboxRow,
+    RequestRow,
+    StageRow,
+    VersionRow,
+    WebhookRow,
+)
+from records.spreads import Spread
 from records.states import TERMINAL_REQUEST_STATES, JobState, RequestState, VersionState
 
-BUCKETS_SECONDS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 24 * 3600.0, 7 * 24 * 3600.0)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How long something took: how many took at most each of BUCKETS_SECONDS, how many in all, their sum."""
-
-    at_most: tuple[int, ...]
-    count: int
-    sum_seconds: float
+UNFINISHED = frozenset(RequestState) - TERMINAL_REQUEST_STATES
+LATELY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class Gauges:
-    """Times are None when there is nothing to be timed."""
+    """How things are now: each is found by an index. Times are None when there is nothing to be timed."""
 
-    requests: dict[str, int]
-    jobs: dict[str, int]
     jobs_waiting: dict[str, int]
-    job_restarts: int
     job_wait: Spread
     job_run: Spread
-    attempts: dict[tuple[str, str], int]
-    versions: dict[str, int]
-    version_bytes: int
+    stages: dict[str, Spread]
+    gpu_peak_bytes: dict[str, int]
+    events: dict[str, int]
     models: int
     models_held: int
     leases_expired: int
@@ -53,21 +52,30 @@ class Gauges:
     oldest_queued_at: datetime | None
 
 
+@dataclass(frozen=True)
+class Totals:
+    """Counts of all there ever were: each is a walk through an index as long as the table."""
+
+    requests: dict[str, int]
+    jobs: dict[str, int]
+    job_restarts: int
+    attempts: dict[tuple[str, str], int]
+    versions: dict[str, int]
+    version_bytes: int
+
+
 def read(session: Session) -> Gauges:
-    """All counts in one consistent read."""
-    unfinished = RequestRow.state.not_in(TERMINAL_REQUEST_STATES)
+    """How things are now, in one read."""
+    unfinished = RequestRow.state.in_(UNFINISHED)
     queued = JobRow.state == JobState.QUEUED
     waiting = DeliveryRow.next_at.is_not(None)
     return Gauges(
-        requests=_by(session, RequestRow.state),
-        jobs=_by(session, JobRow.state),
         jobs_waiting=_by(session, JobRow.needs, queued),
-        job_restarts=int(_sum(session, JobRow.executions - 1, JobRow.executions > 1)),
-        job_wait=_spread(session, JobRow.created_at, JobRow.started_at),
-        job_run=_spread(session, JobRow.started_at, JobRow.finished_at),
-        attempts=_attempts(session),
-        versions=_by(session, VersionRow.state),
-        version_bytes=int(_sum(session, VersionRow.size_bytes, VersionRow.state != VersionState.PURGED)),
+        job_wait=spreads.read(session, spreads.JOB_WAIT)[""],
+        job_run=spreads.read(session, spreads.JOB_RUN)[""],
+        stages=spreads.read(session, spreads.STAGE),
+        gpu_peak_bytes=_gpu_peaks(session),
+        events=counters.read(session),
         models=_count(session, ModelRow),
         models_held=_count(session, ModelRow, ModelRow.lease_expires_at > database_seconds()),
         leases_expired=_count(
@@ -83,6 +91,24 @@ def read(session: Session) -> Gauges:
         audit_entries=audit.log_size(session),
         oldest_queued_at=_first(session, JobRow.created_at, queued),
     )
+
+
+def totals(session: Session) -> Totals:
+    return Totals(
+        requests=_by(session, RequestRow.state),
+        jobs=_by(session, JobRow.state),
+        job_restarts=int(_sum(session, JobRow.executions - 1, JobRow.executions > 1)),
+        attempts=_attempts(session),
+        versions=_by(session, VersionRow.state),
+        version_bytes=int(_sum(session, VersionRow.size_bytes, VersionRow.state != VersionState.PURGED)),
+    )
+
+
+def _gpu_peaks(session: Session) -> dict[str, int]:
+    """The most that a stage took of a GPU lately."""
+    query = sa.select(StageRow.stage, sa.func.max(StageRow.gpu_peak_bytes)).group_by(StageRow.stage)
+    lately = (StageRow.finished_at > utc_now() - LATELY, StageRow.gpu_peak_bytes.is_not(None))
+    return {stage: int(most or 0) for stage, most in session.execute(query.where(*lately))}
 
 
 def _by(session: Session, column: Any, *where: sa.ColumnElement[bool]) -> dict[str, int]:
@@ -103,15 +129,6 @@ def _first(session: Session, column: Any, *where: sa.ColumnElement[bool]) -> dat
 
 def _sum(session: Session, value: Any, *where: sa.ColumnElement[bool]) -> float:
     return float(session.scalar(sa.select(sa.func.sum(value)).where(*where)) or 0)
-
-
-def _spread(session: Session, begin: Any, end: Any) -> Spread:
-    """Of the jobs that have both times."""
-    took = epoch_seconds(end) - epoch_seconds(begin)
-    within: Sequence[Any] = [sa.func.count(sa.case((took <= most, 1))) for most in BUCKETS_SECONDS]
-    query = sa.select(sa.func.count(), sa.func.sum(took), *within).where(begin.is_not(None), end.is_not(None))
-    count, sum_seconds, *at_most = session.execute(query).one()
-    return Spread(tuple(at_most), count, float(sum_seconds or 0.0))
 
 
 def _count(session: Session, row: type[Any], *where: sa.ColumnElement[bool]) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from records import audit
 from records.base import utc_now
 from records.database import Database
 from records.errors import Invalid
@@ -65,4 +66,7 @@ def delete_old(database: Database, keep: timedelta) -> int:
     """Forget the answers that are older than `keep`; returns how many. Their keys may then be used again."""
     old = sa.delete(IdempotencyRow).where(IdempotencyRow.created_at < utc_now() - keep)
     with database.transaction() as session:
-        return len(session.scalars(old.returning(IdempotencyRow.caller_id)).all())
+        count = len(session.scalars(old.returning(IdempotencyRow.caller_id)).all())
+        if count:
+            audit.record(session, "idempotency_keys.expired", None, "retention", audit.About(), {"count": count})
+    return count

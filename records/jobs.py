@@ -5,19 +5,21 @@ worker writes afterwards goes through `hold`, which refuses a token that is no l
 through its lease can therefore waste time, but change nothing.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from records import audit, retention
+from records import audit, counters, retention, tracing
 from records.base import utc_now
 from records.capabilities import CPU
+from records.counters import Event
 from records.database import database_seconds
 from records.errors import LetheError
 from records.moves import created, move
-from records.rows import AttemptRow, JobRequestRow, JobRow, ModelRow, RequestRow
+from records.rows import AttemptRow, JobRequestRow, JobRow, ModelRow, RequestRow, StageRow
 from records.states import JobState, Outcome, RequestState, Stage
 
 ACTOR = "worker"
@@ -33,13 +35,20 @@ class LeaseLost(LetheError):
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to run one job, good for as long as `fence` is the model's newest token."""
+    """The right to run one job, good for as long as `fence` is the model's newest token.
+
+    `traceparent` is the span (W3C) that what is done for the job belongs to. `waited_seconds` is how long the job was
+    queued before its first start; None at a later one.
+    """
 
     job_id: str
     model_id: str
     tenant_id: str
     fence: int
     base_version: int
+    request_ids: tuple[str, ...] = ()
+    traceparent: str | None = None
+    waited_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ def add_job(
         state=str(JobState.QUEUED),
         needs=standing.needs,
         run_by=min(request.due_at for request in requests) - standing.priority * PRIORITY_STEP,
+        traceparent=tracing.here(),
     )
     session.add(job)
     session.flush()
@@ -86,6 +96,7 @@ def claim(session: Session, model_id: str, owner: str, lease_seconds: float, max
         .execution_options(synchronize_session=False)
     )
     if fence is None:
+        counters.add(session, Event.CLAIM_CONFLICT)
         return None
     model = session.get_one(ModelRow, model_id, populate_existing=True)
     job = _next_job(session, model_id)
@@ -94,8 +105,10 @@ def claim(session: Session, model_id: str, owner: str, lease_seconds: float, max
     if job is None or model.head is None:
         _free(model)
         return None
+    waited_seconds = None if job.started_at else (utc_now() - job.created_at).total_seconds()
     _start(session, job, model.head)
-    return Claim(job.id, model_id, job.tenant_id, fence, model.head)
+    request_ids = tuple(request.id for request in requests_of(session, job.id))
+    return Claim(job.id, model_id, job.tenant_id, fence, model.head, request_ids, job.traceparent, waited_seconds)
 
 
 def renew(session: Session, held: Claim, lease_seconds: float) -> bool:
@@ -140,6 +153,12 @@ def add_attempt(session: Session, held: Claim, attempt: AttemptRow) -> None:
     details = {"attempt": attempt.number, "method": attempt.method, "verdict": attempt.verdict}
     about = audit.About(model_id=held.model_id, job_id=held.job_id)
     audit.record(session, "attempt.finished", held.tenant_id, ACTOR, about, details)
+
+
+def add_stages(session: Session, held: Claim, stages: Iterable[StageRow]) -> None:
+    """Store how long the stages took that ended since the last time."""
+    hold(session, held)
+    session.add_all(stages)
 
 
 def finish(session: Session, held: Claim, outcome: Outcome) -> None:

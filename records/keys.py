@@ -1,20 +1,24 @@
 """The secrets of one Lethe: four files in a folder, made on first use, or four values from a secret manager.
 
-    master.key   32 random bytes; wraps the data keys (sealing)
+    master.key   32 random bytes; wraps the data keys (sealing); others beside it only open (masters)
     pepper.key   32 random bytes; keys the references to subjects
     log.key      Ed25519, PKCS 8 PEM; signs the audit log's heads and the attestations
     model.key    ECDSA P-256, PKCS 8 PEM; signs the files of a version
+    webhook.key  32 bytes, the seed of the Ed25519 key that signs deliveries; derived from `master.key`, and a file once
+                 that was rotated
 
 Losing `master.key` shreds every payload; losing the others forfeits what readers can check. Only the owner
 of the process may read them, and Lethe refuses to start otherwise.
 """
 
 import contextlib
+import hashlib
+import hmac
 import os
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,12 +30,16 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from records import sealing
 from records.errors import LetheError
+from records.masters import OTHERS, Masters
+from records.sealing import DataKey, Owner
 from records.signing import PrivateKey, public_pem, verifier_key
 
 SECRET_BYTES = 32
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
+WEBHOOK = "webhook.key"
 
 
 class KeysRefused(LetheError):
@@ -55,10 +63,11 @@ class KeyRing:
     """Built by `from_folder` or `from_values`. Its repr shows no secret."""
 
     origin: str
-    master: bytes = field(repr=False)
+    masters: Masters = field(repr=False)
     pepper: bytes = field(repr=False)
     log: Ed25519PrivateKey = field(repr=False)
     model: ec.EllipticCurvePrivateKey = field(repr=False)
+    webhook: bytes = field(repr=False)
 
     @classmethod
     def from_folder(cls, folder: Path, origin: str) -> "KeyRing":
@@ -66,7 +75,13 @@ class KeyRing:
         set.
         """
         _prepare_folder(folder)
-        return cls.from_values({name: _load_or_create(folder / name, make) for name, make in MAKERS.items()}, origin)
+        values = {name: _load_or_create(folder / name, make) for name, make in MAKERS.items()}
+        if (folder / WEBHOOK).exists():
+            values[WEBHOOK] = load_private(folder / WEBHOOK)
+        elif any(folder.glob(OTHERS)):
+            raise KeysRefused(f"There is no {WEBHOOK} though the master key was rotated; restore it from a copy.")
+        ring = cls.from_values(values, origin)
+        return replace(ring, masters=Masters(values["master.key"], folder, load_secret))
 
     @classmethod
     def from_values(cls, values: Mapping[str, bytes], origin: str) -> "KeyRing":
@@ -80,7 +95,17 @@ class KeyRing:
         if not isinstance(model, ec.EllipticCurvePrivateKey) or model.curve.name != "secp256r1":
             raise KeysRefused("model.key is not on the curve P-256; make it with 'openssl genpkey -algorithm EC'.")
         master, pepper = (_check_secret(name, values[name]) for name in ("master.key", "pepper.key"))
-        return cls(origin, master, pepper, log, model)
+        webhook = _check_secret(WEBHOOK, values.get(WEBHOOK, _webhook_seed(master)))
+        return cls(origin, Masters(master), pepper, log, model, webhook)
+
+    @property
+    def master(self) -> bytes:
+        """The master key that wraps now."""
+        return self.masters.current()
+
+    def open(self, wrapped: bytes | None, owner: Owner) -> DataKey:
+        """The data key, whichever master key wrapped it. Raises as `sealing.unwrap` does."""
+        return sealing.unwrap(wrapped, self.masters.of(wrapped) if wrapped else b"", owner)
 
     def public(self) -> PublicKeys:
         return PublicKeys(
@@ -121,14 +146,24 @@ def _prepare_folder(folder: Path) -> None:
 
 def _load_or_create(path: Path, make: Callable[[], bytes]) -> bytes:
     if not path.exists():
-        _create(path, make())
+        create(path, make())
+    return load_private(path)
+
+
+def load_secret(path: Path) -> bytes:
+    """A file of 32 bytes. Raises KeysRefused."""
+    return _check_secret(path.name, load_private(path))
+
+
+def load_private(path: Path) -> bytes:
+    """A file that nobody else can read. Raises KeysRefused."""
     if not stat.S_ISREG(path.lstat().st_mode):
         raise KeysRefused(f"{path.name} is a link or a special file; put the key itself there.")
     _check_private(path, path.name, FILE_MODE)
     return path.read_bytes()
 
 
-def _create(path: Path, content: bytes) -> None:
+def create(path: Path, content: bytes) -> None:
     """Whole or not at all, and the first process wins: a link fails where a rename would replace."""
     descriptor, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
     try:
@@ -140,11 +175,20 @@ def _create(path: Path, content: bytes) -> None:
             os.link(name, path)
     finally:
         Path(name).unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was linked, renamed or removed in it outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+def _webhook_seed(master: bytes) -> bytes:
+    return hmac.new(master, b"webhook signing key", hashlib.sha256).digest()
 
 
 def _check_private(path: Path, name: str, mode: int) -> None:

@@ -1,6 +1,12 @@
-"""Bring a database to the newest schema, safely when several processes start at once."""
+"""Bring a database to the newest schema: while others work on it, and safely when several processes start at once.
 
-from collections.abc import Iterator
+On PostgreSQL each migration is a transaction of its own that waits for a lock for `LOCK_TIMEOUT` and no longer: whoever
+waits for a table holds up all that come for it later, readers too. It then lets them through and tries again. What was
+migrated before stays; a next run goes on from there.
+"""
+
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,24 +14,52 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
+from alembic.util import CommandError
 
 import migrations
 from records.database import make_engine
+from records.errors import LetheError
 
 POSTGRES_LOCK = 0x4C45544D  # any fixed number other than the audit log's
-LOCK_TIMEOUT = "10s"
+LOCK_TIMEOUT = "2s"
+STATEMENT_TIMEOUT = "60s"  # a statement that takes longer would shut everybody out for as long
+PATIENCE_SECONDS = 600.0
+PAUSE_SECONDS = 1.0
+_LET_THROUGH = {"55P03", "40P01"}  # no lock in time; chosen to end a deadlock
+_TOO_LONG = "57014"
 
 
-def upgrade(engine: sa.Engine, revision: str = "head") -> None:
-    """Run the migrations up to `revision`. A second process waits and then finds nothing to do."""
+class NotMigrated(LetheError):
+    """The schema is as far as the sentence says, and nothing is half done."""
+
+    code = "not_migrated"
+    status = 503
+
+
+class WrongSchema(LetheError):
+    """The database has a schema that this code cannot work with."""
+
+    code = "wrong_schema"
+    status = 503
+
+
+def upgrade(engine: sa.Engine, revision: str = "head", patience_seconds: float = PATIENCE_SECONDS) -> list[str]:
+    """Run the migrations up to `revision`; returns what each does. A second process waits and finds nothing to do.
+
+    Raises NotMigrated when others hold a table for longer than `patience_seconds` together, or a statement takes too
+    long, and WrongSchema for a database that newer code has migrated.
+    """
     with _alone(engine) as connection:
-        command.upgrade(_config(connection), revision)
+        before = _present(connection)
+        _check_known(before)
+        _patiently(connection, lambda: command.upgrade(_config(connection), revision), patience_seconds)
+        return [f"{script.revision}: {script.doc}" for script in _between(before, _present(connection))]
 
 
 def downgrade(engine: sa.Engine, revision: str) -> None:
     with _alone(engine) as connection:
-        command.downgrade(_config(connection), revision)
+        _patiently(connection, lambda: command.downgrade(_config(connection), revision), PATIENCE_SECONDS)
 
 
 def check_drift(engine: sa.Engine) -> None:
@@ -36,9 +70,52 @@ def check_drift(engine: sa.Engine) -> None:
 
 def at_head(engine: sa.Engine) -> bool:
     """Whether the database has the schema this code expects."""
+    return _read_present(engine) == _scripts().get_current_head()
+
+
+def is_behind(engine: sa.Engine) -> bool:
+    """Whether the schema lacks what this code needs. One that newer code has migrated does not: see the decision."""
+    present = _read_present(engine)
+    return present != _scripts().get_current_head() and _is_known(present)
+
+
+def check_schema(engine: sa.Engine) -> None:
+    """Before a process starts. Raises WrongSchema with what to do."""
+    _check_known(_read_present(engine))
+    if is_behind(engine):
+        raise WrongSchema("The database has an older schema than this code. Run 'lethe migrate', then start this.")
+
+
+def _check_known(present: str | None) -> None:
+    if not _is_known(present):
+        raise WrongSchema(
+            f"The database has the schema {present}, which is newer than this code. Start the newer release, or give "
+            "this one a database of its own."
+        )
+
+
+def _is_known(present: str | None) -> bool:
+    try:
+        return present is None or _scripts().get_revision(present) is not None
+    except CommandError:
+        return False
+
+
+def _between(before: str | None, after: str | None) -> list[Script]:
+    return list(_scripts().iterate_revisions(after, before))[::-1] if after else []
+
+
+def _read_present(engine: sa.Engine) -> str | None:
     with engine.connect() as connection:
-        present = MigrationContext.configure(connection).get_current_revision()
-    return present == ScriptDirectory.from_config(_config(None)).get_current_head()
+        return _present(connection)
+
+
+def _present(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config(None))
 
 
 def _config(connection: sa.Connection | None) -> Config:
@@ -48,20 +125,63 @@ def _config(connection: sa.Connection | None) -> Config:
     return config
 
 
+def _patiently(connection: sa.Connection, run: Callable[[], None], patience_seconds: float) -> None:
+    """Again while others hold what is needed; each try goes on behind the last migration that committed."""
+    until = time.monotonic() + patience_seconds
+    while True:
+        try:
+            if connection.dialect.name == "postgresql":
+                connection.rollback()  # alembic is to begin and commit each migration itself
+            return run()
+        except sa.exc.OperationalError as error:
+            state = getattr(error.orig, "sqlstate", None)
+            if state not in (*_LET_THROUGH, _TOO_LONG):
+                raise
+            connection.rollback()
+            if state == _TOO_LONG or time.monotonic() > until:
+                raise NotMigrated(_why_not(connection, state)) from error
+            time.sleep(PAUSE_SECONDS)
+
+
+def _why_not(connection: sa.Connection, state: str | None) -> str:
+    why = "A statement took too long" if state == _TOO_LONG else "Others held a table the whole time"
+    return (
+        f"{why}; the schema is {_present(connection) or 'empty'}, whole and in use as before. Run 'lethe migrate' "
+        "again when no transaction is open for long: pg_stat_activity tells which are, and since when."
+    )
+
+
 @contextmanager
 def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A connection that no other migrator runs beside: an advisory lock on Postgres, the write lock on SQLite."""
-    if engine.dialect.name == "postgresql":
-        with engine.connect() as guard:
-            guard.execute(sa.select(sa.func.pg_advisory_lock(POSTGRES_LOCK)))
-            try:
-                with engine.begin() as connection:
-                    connection.execute(sa.text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
-                    yield connection
-            finally:
-                guard.execute(sa.select(sa.func.pg_advisory_unlock(POSTGRES_LOCK)))
-    else:
-        writer = make_engine(engine.url.render_as_string(hide_password=False))
-        with writer.begin() as connection:
-            yield connection
-        writer.dispose()
+    with _on_sqlite(engine) if engine.dialect.name == "sqlite" else _on_postgres(engine) as connection:
+        yield connection
+
+
+@contextmanager
+def _on_sqlite(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction. SQLite changes a table by making it anew and dropping the old one, to which others refer: the
+    references are looked at once, at the end.
+    """
+    writer = make_engine(engine.url.render_as_string(hide_password=False))
+    sa.event.listen(writer, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys=OFF"))
+    with writer.begin() as connection:
+        yield connection
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            raise NotMigrated(f"Rows of {broken[0]} would refer to nothing, so nothing was changed. Report this.")
+    writer.dispose()
+
+
+@contextmanager
+def _on_postgres(engine: sa.Engine) -> Iterator[sa.Connection]:
+    limits = f"-c lock_timeout={LOCK_TIMEOUT} -c statement_timeout={STATEMENT_TIMEOUT}"
+    options = {"options": f"{engine.url.query.get('options', '')} {limits}".strip()}
+    writer = sa.create_engine(engine.url, poolclass=sa.NullPool, hide_parameters=True, connect_args=options)
+    with writer.connect() as connection:  # the lock ends with it
+        # Whoever waits within a statement holds a snapshot, which an index that is made concurrently waits for.
+        while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(POSTGRES_LOCK))):
+            connection.rollback()
+            time.sleep(PAUSE_SECONDS / 5)
+        connection.rollback()
+        yield connection

@@ -7,7 +7,7 @@ Two things differ. Between a collector's look at a blob's age and its delete ano
 which in a folder a lock forbids; and the age of a blob in parts counts from the beginning of its upload. A collector's
 grace must be longer than any job.
 
-Layout under the prefix:  blobs/sha256/ab/<64 hex>   probe/<random>
+Layout under the prefix:  blobs/sha256/ab/<64 hex>   notes/<name>   probe/<random>
 """
 
 import contextlib
@@ -36,6 +36,7 @@ from records.blobs import (
     check_size,
     full_disk_in_words,
     missing,
+    note_name,
     read_to_the_end,
     whole_folder,
 )
@@ -66,6 +67,7 @@ class ObjectStore:
         """`presign_seconds`: how long a signed link is good; None signs none."""
         self.s3, self.cache, self._presign_seconds = s3, cache, presign_seconds
         self._blobs = f"{s3.prefix}blobs/sha256/"
+        self._notes = f"{s3.prefix}notes/"
         self._check_at = 0.0
 
     def put_bytes(self, data: bytes) -> Blob:
@@ -222,11 +224,31 @@ class ObjectStore:
         return True
 
     def iter_digests(self, *, older_than_seconds: float = 0.0) -> Iterator[str]:
-        """Every blob put at least that long ago, in the order of their names."""
+        """Every blob put at least that long ago, in order of names."""
         for name, _, age in self._listed(self._blobs):
             found = _NAME.fullmatch(name)
             if found and _is_older(age, older_than_seconds):
                 yield "sha256:" + found[1]
+
+    def iter_shard(self, shard: str, *, older_than_seconds: float = 0.0) -> Iterator[Blob]:
+        """The blobs whose names begin with these two digits, put at least that long ago, in order of names."""
+        for name, size_bytes, age in self._listed(f"{self._blobs}{shard}/"):
+            if re.fullmatch(r"[0-9a-f]{64}", name) and _is_older(age, older_than_seconds):
+                yield Blob("sha256:" + name, size_bytes)
+
+    def put_note(self, name: str, data: bytes) -> None:
+        self.s3.call("put_object", Key=f"{self._notes}{note_name(name)}", Body=data)
+
+    def note(self, name: str) -> bytes | None:
+        try:
+            data: bytes = self.s3.call("get_object", Key=f"{self._notes}{note_name(name)}")["Body"].read()
+        except Absent:
+            return None
+        return data
+
+    def note_names(self, prefix: str) -> Iterator[str]:
+        """In order."""
+        yield from (prefix + rest for rest, _, _ in self._listed(f"{self._notes}{prefix}"))
 
     def usage(self) -> Usage:
         """Lists the whole bucket's prefix. `temporary_bytes` are this host's."""

@@ -12,12 +12,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from records import counters
 from records.base import utc_now
+from records.counters import Event
 from records.database import Database
 from records.rows import OutboxRow
 
 HINT = "hint"  # {"model_id", "needs"}: this model has work for a worker that serves what it needs
 BATCH = 100
+Send = Callable[[str, dict[str, Any]], None]
 KEEP_SENT = timedelta(days=1)
 
 
@@ -26,7 +29,7 @@ def post(session: Session, topic: str, body: dict[str, Any]) -> None:
     session.add(OutboxRow(topic=topic, body=body))
 
 
-def relay(database: Database, send: Callable[[str, dict[str, Any]], None]) -> int:
+def relay(database: Database, send: Send) -> int:
     """Send every unsent hint, oldest first, and mark it. Returns how many went out.
 
     An exception of `send` (the broker is away) passes to the caller; what was sent stays marked.
@@ -36,16 +39,26 @@ def relay(database: Database, send: Callable[[str, dict[str, Any]], None]) -> in
         unsent = unsent.order_by(OutboxRow.id).limit(BATCH)
         waiting = [(row.id, row.topic, row.body) for row in session.scalars(unsent)]
     for row_id, topic, body in waiting:
-        send(topic, body)
+        counted(database, send, topic, body)
         with database.transaction() as session:
             session.execute(sa.update(OutboxRow).where(OutboxRow.id == row_id).values(sent_at=utc_now()))
+            counters.add(session, Event.HINT_SENT)
     return len(waiting)
+
+
+def counted(database: Database, send: Send, topic: str, body: dict[str, Any]) -> None:
+    """Send a message; one that cannot be sent is counted, and the exception passes."""
+    try:
+        send(topic, body)
+    except Exception:
+        counters.count(database, Event.HINT_FAILED)
+        raise
 
 
 class Relay:
     """One sender in a process, so that a broker that hangs holds one thread and not each that has something to send."""
 
-    def __init__(self, database: Database, send: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(self, database: Database, send: Send) -> None:
         self._database, self._send = database, send
         self._busy, self._more = threading.Lock(), threading.Event()
 

@@ -17,6 +17,7 @@ from records.settings import (
     OidcSettings,
     Place,
     QueueSettings,
+    RetentionSettings,
     StoreSettings,
     TransportSettings,
     WebhookSettings,
@@ -39,6 +40,7 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     transport: TransportSettings = field(default_factory=TransportSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     oidc: OidcSettings = field(default_factory=OidcSettings)

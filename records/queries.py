@@ -133,16 +133,17 @@ def newest_jobs(session: Session, request_ids: Iterable[str]) -> dict[str, JobRo
 
 
 def places_in_queue(session: Session, jobs: Iterable[JobRow]) -> dict[str, int]:
-    """For each unfinished job, how many jobs of its model run or wait before it."""
-    wanted = {job.model_id for job in jobs}
-    unfinished = JobRow.state.in_([JobState.QUEUED, JobState.RUNNING])
-    query = sa.select(JobRow.model_id, JobRow.id).where(JobRow.model_id.in_(wanted), unfinished)
-    line: dict[str, int] = {}
-    found: dict[str, int] = {}
-    for model_id, job_id in session.execute(query.order_by(JobRow.model_id, JobRow.position)):
-        found[job_id] = line.get(model_id, 0)
-        line[model_id] = found[job_id] + 1
-    return found
+    """For each unfinished job, how many jobs of its model run or wait before it. Counted where they lie: there may be
+    thousands."""
+    unfinished = (JobState.QUEUED, JobState.RUNNING)
+    wanted = [job for job in jobs if job.state in unfinished]
+    if not wanted:
+        return {}
+    before = sa.func.row_number().over(partition_by=JobRow.model_id, order_by=JobRow.position) - 1
+    of_models = JobRow.model_id.in_({job.model_id for job in wanted})
+    line = sa.select(JobRow.id, before.label("place")).where(of_models, JobRow.state.in_(unfinished)).subquery()
+    found = sa.select(line.c.id, line.c.place).where(line.c.id.in_([job.id for job in wanted]))
+    return dict(session.execute(found).all())
 
 
 def hashed(session: Session, request_ids: Iterable[str]) -> set[str]:
@@ -174,8 +175,11 @@ def served_by(session: Session, job_ids: Iterable[str]) -> dict[str, list[str]]:
 
 
 def entries_of_request(session: Session, row: RequestRow, after: int, limit: int) -> list[AuditEntryRow]:
-    """Audit entries of a request and of its jobs behind position `after`, oldest first."""
-    its_jobs = sa.select(JobRequestRow.job_id).where(JobRequestRow.request_id == row.id)
+    """Audit entries of a request and of its jobs behind position `after`, oldest first.
+
+    The jobs are looked up on their own: beside OR a subquery makes PostgreSQL read the tenant's whole log.
+    """
+    its_jobs = list(session.scalars(sa.select(JobRequestRow.job_id).where(JobRequestRow.request_id == row.id)))
     about = sa.or_(AuditEntryRow.request_id == row.id, AuditEntryRow.job_id.in_(its_jobs))
     query = tenants.visible(sa.select(AuditEntryRow), AuditEntryRow, row.tenant_id)
     query = query.where(about, AuditEntryRow.position > after)

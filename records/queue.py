@@ -21,7 +21,8 @@ ANSWER_SECONDS = 5.0  # more than the second for which a consumer asks the broke
 def make_queue(settings: QueueSettings) -> Celery:
     """A Celery app for the broker in `settings`. Nothing connects until a message is sent or a worker starts."""
     url = settings.broker_url.get_secret_value()
-    app = Celery("lethe", broker=url, set_as_current=False)
+    named = "memory://localhost" if url == "memory://" else url  # without a host kombu logs a warning at each start
+    app = Celery("lethe", broker=named, set_as_current=False)
     app.conf.update(
         task_ignore_result=True,
         result_backend=None,
@@ -37,6 +38,7 @@ def make_queue(settings: QueueSettings) -> Celery:
         broker_transport_options=_transport_options(url),
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1},
     )
     return app

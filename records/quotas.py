@@ -9,11 +9,14 @@ from sqlalchemy.orm import Session
 
 from records import tenants
 from records.errors import LetheError
-from records.rows import DatasetRow, ModelRow, RequestRow, TenantRow, VersionRow
+from records.rows import DatasetRow, ModelRow, RequestRow, TenantRow, UploadRow, VersionRow
 from records.settings import LimitSettings
 from records.states import RequestState, VersionState
 
 _OPEN = (RequestState.RECEIVED, RequestState.QUEUED, RequestState.RUNNING, RequestState.NEEDS_REVIEW)
+
+
+_Counted = type[ModelRow] | type[RequestRow] | type[UploadRow]
 
 
 class QuotaReached(LetheError):
@@ -44,6 +47,15 @@ def check_models(session: Session, tenant_id: str, limits: LimitSettings) -> Non
         raise QuotaReached(f"This tenant has {limits.quota_models} models, which is all it may have. Ask the operator.")
 
 
+def check_uploads(session: Session, tenant_id: str, limits: LimitSettings) -> None:
+    """Raises QuotaReached if one more upload would be one too many."""
+    if limits.quota_uploads and _count(session, tenant_id, UploadRow) >= limits.quota_uploads:
+        raise QuotaReached(
+            f"This tenant has {limits.quota_uploads} unfinished uploads, which is all it may have. Make models of "
+            "them, or delete them."
+        )
+
+
 def check_bytes(session: Session, tenant_id: str, more_bytes: int, limits: LimitSettings, *, lock: bool = True) -> None:
     """Raises QuotaReached if the tenant's weights and datasets and `more_bytes` are too much together.
 
@@ -65,10 +77,11 @@ def _held(session: Session, tenant_id: str) -> int:
     versions = tenants.visible(sa.select(sa.func.sum(VersionRow.size_bytes)), VersionRow, tenant_id)
     kept = VersionRow.state.not_in([VersionState.PURGED, VersionState.REJECTED])
     datasets = tenants.visible(sa.select(sa.func.sum(DatasetRow.size_bytes)), DatasetRow, tenant_id)
-    return int(session.scalar(versions.where(kept)) or 0) + int(session.scalar(datasets) or 0)
+    uploads = tenants.visible(sa.select(sa.func.sum(UploadRow.size_bytes)), UploadRow, tenant_id)
+    return sum(int(session.scalar(query) or 0) for query in (versions.where(kept), datasets, uploads))
 
 
-def _count(session: Session, tenant_id: str, row: type[ModelRow] | type[RequestRow], *where: object) -> int:
+def _count(session: Session, tenant_id: str, row: _Counted, *where: object) -> int:
     _lock(session, tenant_id)
     query = tenants.visible(sa.select(sa.func.count()).select_from(row), row, tenant_id)
     return session.scalar(query.where(*where)) or 0  # type: ignore[arg-type]

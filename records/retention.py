@@ -21,7 +21,7 @@ BATCH = 500
 def settle(session: Session, request: RequestRow, actor: str) -> None:
     """Destroy what is not to be kept of a request that is completed. Doing it twice is no mistake."""
     kept = session.get(EvidenceRow, request.id)
-    if kept is None or request.wrapped_key in (None, kept.wrapped_key):
+    if kept is None or request.wrapped_key is None or request.payload_file == kept.file:
         return
     kept.spent_file, request.payload_file, request.wrapped_key = request.payload_file, kept.file, kept.wrapped_key
     _record(session, request, "payload.shredded", actor, rows=request.payload_rows)

@@ -130,6 +130,7 @@ class RequestRow(Row):
     callback_url: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+    __table_args__ = (sa.Index(None, "state", "due_at"),)
 
 
 class EvidenceRow(Row):
@@ -167,12 +168,13 @@ class JobRow(Row):
     base_version: Mapped[int | None]
     needs: Mapped[str] = mapped_column(default="cpu", server_default="cpu", doc="see records.capabilities")
     run_by: Mapped[datetime | None] = mapped_column(doc="the earliest goes first among models; see jobs.Standing")
+    traceparent: Mapped[str | None] = mapped_column(doc="the span that made the job (W3C); empty when nobody traces")
     error_code: Mapped[str | None]
     error: Mapped[str | None]
     cancel_requested_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None] = mapped_column(index=True)
+    finished_at: Mapped[datetime | None] = mapped_column(index=True)
     __table_args__ = (sa.UniqueConstraint("model_id", "position"),)
 
 
@@ -196,6 +198,42 @@ class AttemptRow(Row):
     reason: Mapped[str]
     report: Mapped[dict[str, Any] | None]
     finished_at: Mapped[datetime] = mapped_column(default=utc_now)
+    __table_args__ = (sa.Index(None, "method", "verdict"),)
+
+
+class StageRow(Row):
+    """How long one stage of one execution of a job took. Never changed, and `finished_at` is when the row is written,
+    hours after a stage that an attempt began with: whoever sums them up need not look twice.
+    """
+
+    __tablename__ = "stages"
+    job_id: Mapped[str] = _to("jobs.id", primary_key=True)
+    fence: Mapped[int] = mapped_column(primary_key=True, doc="of the claim: the same attempt may be made again")
+    attempt: Mapped[int] = mapped_column(primary_key=True, doc="0 before the first")
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    seconds: Mapped[float]
+    gpu_peak_bytes: Mapped[int | None] = mapped_column(sa.BigInteger, doc="of the GPU that held most; empty on a CPU")
+    finished_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+
+
+class SpreadRow(Row):
+    """What has settled of a histogram; see records.spreads. The row of a name without label says until when."""
+
+    __tablename__ = "spreads"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+    at_most: Mapped[list[int]] = mapped_column(sa.JSON, default=list)
+    count: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    seconds: Mapped[float] = mapped_column(default=0.0)
+    until: Mapped[datetime | None]
+
+
+class CounterRow(Row):
+    """See records.counters."""
+
+    __tablename__ = "counters"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[int] = mapped_column(sa.BigInteger, default=0)
 
 
 class VersionRow(Row):
@@ -219,7 +257,29 @@ class VersionRow(Row):
     signature_digest: Mapped[str | None]
     size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
-    __table_args__ = (sa.UniqueConstraint("model_id", "number"),)
+    __table_args__ = (sa.UniqueConstraint("model_id", "number"), sa.Index(None, "state", "size_bytes"))
+
+
+class UploadRow(Row):
+    """A folder that a client sends, file by file. See records.uploads."""
+
+    __tablename__ = "uploads"
+    id: Mapped[str] = _id("upl")
+    tenant_id: Mapped[str] = _to("tenants.id", index=True)
+    size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class UploadFileRow(Row):
+    """A file that was announced. `stored` is its digest once its bytes are in the store: announcing keeps nothing."""
+
+    __tablename__ = "upload_files"
+    upload_id: Mapped[str] = _to("uploads.id", primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    stored: Mapped[str | None] = mapped_column(index=True)
 
 
 class OutboxRow(Row):
@@ -234,7 +294,9 @@ class OutboxRow(Row):
 
 
 class WebhookRow(Row):
-    """An endpoint of a tenant's. Its secret is derived from the master key, the id and `generation`."""
+    """An endpoint of a tenant's. Where `wrapped_secret` is empty, it is derived from the master key, the id and
+    `generation`, as it was before.
+    """
 
     __tablename__ = "webhooks"
     id: Mapped[str] = _id("whk")
@@ -242,6 +304,8 @@ class WebhookRow(Row):
     url: Mapped[str]
     events: Mapped[list[str]]
     generation: Mapped[int] = mapped_column(default=1)
+    wrapped_secret: Mapped[bytes | None]
+    wrapped_previous: Mapped[bytes | None]
     previous_until: Mapped[datetime | None] = mapped_column(doc="until when the secret before signs too")
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -275,7 +339,7 @@ class AuditEntryRow(Row):
     tag: Mapped[str]
     model_id: Mapped[str | None] = mapped_column(index=True)
     request_id: Mapped[str | None] = mapped_column(index=True)
-    job_id: Mapped[str | None]
+    job_id: Mapped[str | None] = mapped_column(index=True)
     event: Mapped[str]
     salt: Mapped[bytes]
     commitment: Mapped[bytes]

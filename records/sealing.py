@@ -91,7 +91,7 @@ def new_wrapped_key(master: bytes, owner: Owner) -> bytes:
     """A fresh random data key, wrapped (69 bytes): store it, and delete it to shred all that was sealed
     under it.
     """
-    return _wrap(os.urandom(DATA_KEY_BYTES), master, owner)
+    return wrap(os.urandom(DATA_KEY_BYTES), master, owner)
 
 
 def unwrap(wrapped: bytes | None, master: bytes, owner: Owner) -> DataKey:
@@ -113,7 +113,7 @@ def unwrap(wrapped: bytes | None, master: bytes, owner: Owner) -> DataKey:
 
 def rewrap(wrapped: bytes | None, old_master: bytes, new_master: bytes, owner: Owner) -> bytes:
     """The same data key under a new master key: rotation touches 69 bytes an owner and no payload."""
-    return _wrap(unwrap(wrapped, old_master, owner).secret, new_master, owner)
+    return wrap(unwrap(wrapped, old_master, owner).secret, new_master, owner)
 
 
 def wrapped_by(wrapped: bytes) -> bytes:
@@ -210,7 +210,8 @@ class _Cipher:
         return self._prefix + position, data, self._binding + position
 
 
-def _wrap(secret: bytes, master: bytes, owner: Owner) -> bytes:
+def wrap(secret: bytes, master: bytes, owner: Owner) -> bytes:
+    """32 bytes that exist already, wrapped as a data key is."""
     nonce = os.urandom(NONCE_BYTES)
     sealed = AESGCM(master).encrypt(nonce, secret, _wrap_binding(owner))
     return WRAPPED + master_key_id(master) + nonce + sealed

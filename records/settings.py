@@ -73,6 +73,8 @@ class HttpSettings(_Settings):
     import_roots: tuple[Path, ...] = ()
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="one JSON body")
     max_dataset_bytes: int = Field(64 * 2**30, ge=1024)
+    max_upload_bytes: int = Field(2**40, ge=1024, description="of all files of one upload")
+    upload_hours: float = Field(72.0, gt=0, description="until an upload that no model was made of is given up")
     max_line_bytes: int = Field(2**20, ge=64, description="one JSONL line")
     max_forget_examples: int = Field(10_000, ge=1)
     evidence_words: int = Field(7, ge=3, le=50, description="words of one n-gram that is kept as a hash")
@@ -89,8 +91,18 @@ class LimitSettings(_Settings):
     tenant_rate_burst: int = Field(4000, ge=1)
     quota_open_requests: int = Field(10_000, ge=0, description="unfinished erasure requests of a tenant")
     quota_models: int = Field(1000, ge=0, description="models of a tenant")
-    quota_bytes: int = Field(0, ge=0, description="weights and datasets of a tenant")
+    quota_uploads: int = Field(100, ge=0, description="unfinished uploads of a tenant")
+    quota_bytes: int = Field(0, ge=0, description="weights, datasets and uploads of a tenant")
     idempotency_days: float = Field(90.0, gt=0, description="how long an Idempotency-Key is remembered")
+
+
+class RetentionSettings(_Settings):
+    """How long things stay of which nobody asks that they go. 0 keeps them."""
+
+    payload_days: float = Field(0, ge=0, description="forget sets of requests that failed, were cancelled or rejected")
+    examples_days: float = Field(0, ge=0, description="what is held of the examples of completed requests")
+    superseded_days: float = Field(0, ge=0, description="weights of versions superseded, or rejected by a person")
+    orphan_hours: float = Field(48.0, gt=0, description="blobs that no row names; at least as long as any job runs")
 
 
 class TransportSettings(_Settings):
@@ -141,7 +153,10 @@ class WorkerSettings(_Settings):
     affinity_seconds: float = Field(60.0, ge=0, description="how long a worker may stay with a model for its own sake")
     worker_serves: tuple[str, ...] = Field((), description="cpu, 1gpu, 2gpu, 4gpu, 8gpu; empty = all")
     max_executions: int = Field(3, ge=1, description="times a job may be started before it counts as poison")
-    worker_threads: int = Field(0, ge=0, description="CPU threads for the runner; 0 = all cores")
+    worker_processes: int = Field(
+        1, ge=1, le=64, description="that share one job, each with a GPU of its own: its LLM is divided among them"
+    )
+    worker_threads: int = Field(0, ge=0, description="CPU threads of each of them; 0 = all cores")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
 

@@ -5,7 +5,7 @@ digest; the folder is synced after that. A crash at any point leaves a temporary
 with missing bytes. Reading checks the digest again: a byte that changed on the disk is found before its
 blob is handed out to the end.
 
-Layout under the root:  blobs/sha256/ab/<64 hex>   tmp/<random>   lock
+Layout under the root:  blobs/sha256/ab/<64 hex>   notes/<name>   tmp/<random>   lock
 """
 
 import contextlib
@@ -38,6 +38,7 @@ from records.blobs import (
     check_size,
     full_disk_in_words,
     missing,
+    note_name,
     read_to_the_end,
     whole_folder,
 )
@@ -64,7 +65,8 @@ class FolderStore:
         self.root = root
         self._blobs = root / "blobs" / "sha256"
         self._temporary = root / "tmp"
-        for folder in (root, self._blobs.parent, self._blobs, self._temporary):
+        self._notes = root / "notes"
+        for folder in (root, self._blobs.parent, self._blobs, self._temporary, self._notes):
             if not folder.is_dir():
                 folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
                 _sync_folder(folder.parent)
@@ -239,6 +241,33 @@ class FolderStore:
         for path in self._files():
             if _is_older(path, older_than_seconds):
                 yield "sha256:" + path.name
+
+    def iter_shard(self, shard: str, *, older_than_seconds: float = 0.0) -> Iterator[Blob]:
+        """The blobs whose names begin with these two digits, put at least that long ago, in no order."""
+        for path in (self._blobs / shard).glob("[0-9a-f]" * 64):
+            if _is_older(path, older_than_seconds):
+                yield Blob("sha256:" + path.name, _size_bytes(path))
+
+    def put_note(self, name: str, data: bytes) -> None:
+        """Whole or not at all."""
+        with full_disk_in_words():
+            descriptor, draft = tempfile.mkstemp(dir=self._temporary)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(draft).replace(self._notes / note_name(name))
+            _sync_folder(self._notes)
+
+    def note(self, name: str) -> bytes | None:
+        try:
+            return (self._notes / note_name(name)).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def note_names(self, prefix: str) -> Iterator[str]:
+        """In no order."""
+        yield from (entry.name for entry in os.scandir(self._notes) if entry.name.startswith(prefix))
 
     def _files(self) -> Iterator[Path]:
         return self._blobs.glob("[0-9a-f][0-9a-f]/" + "[0-9a-f]" * 64)

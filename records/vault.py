@@ -38,7 +38,7 @@ class Vault:
     def seal(self, owner: Owner, purpose: str, pieces: Iterable[bytes]) -> SealedFile:
         """Seal a stream under a fresh key of `owner`. An error of `pieces` leaves nothing in the store."""
         wrapped = sealing.new_wrapped_key(self.keys.master, owner)
-        key = sealing.unwrap(wrapped, self.keys.master, owner)
+        key = self.keys.open(wrapped, owner)
         with self.store.writer() as sink:
             size_bytes = sealing.seal_stream(pieces, sink, key, purpose)
         return SealedFile(sink.blob.digest, wrapped, size_bytes)
@@ -67,7 +67,7 @@ class Vault:
     def _examples(
         self, owner: Owner, purpose: str, digest: str | None, wrapped_key: bytes | None
     ) -> Iterator[ExampleRecord]:
-        key = sealing.unwrap(wrapped_key, self.keys.master, owner)
+        key = self.keys.open(wrapped_key, owner)
         if digest is None:
             raise sealing.PayloadShredded("The sealed file is gone.")
         with self.store.open(digest) as file:

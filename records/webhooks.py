@@ -1,8 +1,8 @@
 """Telling others what happened: endpoints, and an outbox of deliveries with attempts and a plan of retries.
 
 A delivery is written in the transaction that moves the state, to every endpoint of the tenant that wants its type and
-to the request's own callback. Its body holds ids and states. Secrets are stored nowhere: an endpoint's is derived from
-the master key, its id and how often it was rotated.
+to the request's own callback. Its body holds ids and states. An endpoint's secret stands in its row, wrapped by the
+master key.
 """
 
 import base64
@@ -18,11 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy.orm import Session
 
-from records import audit, pages, tenants
+from records import audit, pages, sealing, tenants
 from records.base import new_id, utc_now
 from records.errors import Conflict
+from records.keys import KeyRing
 from records.pages import Page
 from records.rows import DeliveryRow, RequestRow, VersionRow, WebhookRow
+from records.sealing import Owner
 from records.states import RequestState
 
 EVERY = "*"
@@ -41,12 +43,13 @@ TOLD_TO_CALLBACKS = frozenset(
 )
 
 
-def add(session: Session, tenant_id: str, url: str, events: list[str], actor: str) -> WebhookRow:
+def add(session: Session, tenant_id: str, url: str, events: list[str], actor: str, keys: KeyRing) -> WebhookRow:
     """A new endpoint. Raises Conflict when the tenant has as many as it may."""
     known = tenants.visible(sa.select(sa.func.count()).select_from(WebhookRow), WebhookRow, tenant_id)
     if (session.scalar(known) or 0) >= MOST_WEBHOOKS:
         raise Conflict(f"There are {MOST_WEBHOOKS} webhooks already. Delete one first.")
     row = WebhookRow(id=new_id("whk"), tenant_id=tenant_id, url=url, events=events)
+    row.wrapped_secret = sealing.new_wrapped_key(keys.master, _owner(row))
     session.add(row)
     session.flush()
     _record(session, row, "webhook.created", actor)
@@ -62,9 +65,14 @@ def page(session: Session, tenant_id: str, after: str | None, limit: int) -> Pag
     return pages.page(session, query, WebhookRow, after, limit)
 
 
-def rotate(session: Session, tenant_id: str, webhook_id: str, overlap: timedelta, actor: str) -> WebhookRow:
+def rotate(
+    session: Session, tenant_id: str, webhook_id: str, overlap: timedelta, actor: str, keys: KeyRing
+) -> WebhookRow:
     """The next secret; deliveries carry signatures of both for `overlap`. A disabled endpoint is enabled."""
     row = find(session, tenant_id, webhook_id, lock=True)
+    wrap_secrets(row, keys)
+    row.wrapped_previous = row.wrapped_secret
+    row.wrapped_secret = sealing.new_wrapped_key(keys.master, _owner(row))
     row.generation += 1
     row.previous_until = utc_now() + overlap
     row.disabled_at = None
@@ -158,34 +166,59 @@ def gone(session: Session, delivery_id: str) -> None:
 def delete_old(session: Session, keep: timedelta) -> None:
     """Forget deliveries that are over and older than `keep`."""
     over = sa.delete(DeliveryRow).where(DeliveryRow.next_at.is_(None), DeliveryRow.created_at < utc_now() - keep)
-    session.execute(over)
+    count = len(session.scalars(over.returning(DeliveryRow.id)).all())
+    if count:
+        audit.record(session, "deliveries.expired", None, "retention", audit.About(), {"count": count})
 
 
-def secrets_of(row: WebhookRow, master: bytes, now: datetime) -> list[bytes]:
+def secrets_of(row: WebhookRow, keys: KeyRing, now: datetime) -> list[bytes]:
     """The secrets whose signatures a delivery carries now, the newest first."""
-    generations = [row.generation]
+    secrets = [_secret(row, keys)]
     if row.previous_until is not None and row.previous_until > now:
-        generations.append(row.generation - 1)
-    return [secret(row.id, generation, master) for generation in generations]
+        previous = row.wrapped_previous
+        secrets.append(keys.open(previous, _owner(row)).secret if previous else _derived(row, row.generation - 1, keys))
+    return secrets
 
 
-def secret(webhook_id: str, generation: int, master: bytes) -> bytes:
-    return hmac.new(master, f"webhook secret\0{webhook_id}\0{generation}".encode(), hashlib.sha256).digest()
-
-
-def secret_text(row: WebhookRow, master: bytes) -> str:
+def secret_text(row: WebhookRow, keys: KeyRing) -> str:
     """As Standard Webhooks writes a secret."""
-    return "whsec_" + base64.b64encode(secret(row.id, row.generation, master)).decode()
+    return "whsec_" + base64.b64encode(_secret(row, keys)).decode()
 
 
-def signing_key(master: bytes) -> Ed25519PrivateKey:
-    """The key that signs every delivery, callbacks too: derived, so that there is no fifth file to keep."""
-    seed = hmac.new(master, b"webhook signing key", hashlib.sha256).digest()
-    return Ed25519PrivateKey.from_private_bytes(seed)
+def unwrapped(session: Session) -> list[WebhookRow]:
+    """Endpoints from the time when secrets were derived from the master key and stood in no row."""
+    return list(session.scalars(sa.select(WebhookRow).where(WebhookRow.wrapped_secret.is_(None)).with_for_update()))
 
 
-def public_key_text(master: bytes) -> str:
-    raw = signing_key(master).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+def wrap_secrets(row: WebhookRow, keys: KeyRing) -> None:
+    """Keep the secrets that are derived from the master key beyond its end. Twice is no mistake."""
+    if row.wrapped_secret is None:
+        for name, generation in (("wrapped_secret", row.generation), ("wrapped_previous", row.generation - 1)):
+            setattr(row, name, sealing.wrap(_derived(row, generation, keys), keys.master, _owner(row)))
+
+
+def _secret(row: WebhookRow, keys: KeyRing) -> bytes:
+    return (
+        keys.open(row.wrapped_secret, _owner(row)).secret if row.wrapped_secret else _derived(row, row.generation, keys)
+    )
+
+
+def _derived(row: WebhookRow, generation: int, keys: KeyRing) -> bytes:
+    said = f"webhook secret\0{row.id}\0{generation}"
+    return hmac.new(keys.master, said.encode(), hashlib.sha256).digest()
+
+
+def _owner(row: WebhookRow) -> Owner:
+    return Owner(row.tenant_id, row.id)
+
+
+def signing_key(keys: KeyRing) -> Ed25519PrivateKey:
+    """The key that signs every delivery, callbacks too."""
+    return Ed25519PrivateKey.from_private_bytes(keys.webhook)
+
+
+def public_key_text(keys: KeyRing) -> str:
+    raw = signing_key(keys).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     return "whpk_" + base64.b64encode(raw).decode()
 
 
@@ -195,12 +228,12 @@ def body_of(row: DeliveryRow) -> bytes:
     return json.dumps(said, separators=(",", ":"), sort_keys=True).encode()
 
 
-def signed_headers(row: DeliveryRow, body: bytes, secrets: list[bytes], master: bytes, now: datetime) -> dict[str, str]:
+def signed_headers(row: DeliveryRow, body: bytes, secrets: list[bytes], keys: KeyRing, now: datetime) -> dict[str, str]:
     """Standard Webhooks 1.0.0: the id stays over retries, the time is the attempt's, both are signed."""
     at = str(int(now.timestamp()))
     signed = f"{row.id}.{at}.".encode() + body
     shared = [base64.b64encode(hmac.new(one, signed, hashlib.sha256).digest()).decode() for one in secrets]
-    ours = base64.b64encode(signing_key(master).sign(signed)).decode()
+    ours = base64.b64encode(signing_key(keys).sign(signed)).decode()
     signatures = [*(f"v1,{one}" for one in shared), f"v1a,{ours}"]
     return {"webhook-id": row.id, "webhook-timestamp": at, "webhook-signature": " ".join(signatures)}
 

@@ -12,6 +12,7 @@ from typing import Any
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware import Middleware
 from starlette.types import Scope
 
@@ -32,6 +33,7 @@ from service.methods.routes import router as methods
 from service.middleware import BodyLimit, RequestContext
 from service.models.routes import router as models
 from service.policies.routes import router as policies
+from service.uploads.routes import router as uploads
 from service.versions.routes import router as versions
 from service.webhooks.routes import router as webhooks
 
@@ -48,6 +50,7 @@ Every call needs `Authorization: Bearer <key>`. Refusals are RFC 9457 problem de
 """
 TAGS = [
     {"name": "models", "description": "Named lineages of weights."},
+    {"name": "uploads", "description": "Folders sent file by file, to be made models of."},
     {"name": "datasets", "description": "JSONL attached to a model under a role; sealed as it arrives."},
     {"name": "versions", "description": "Immutable sets of weight files, with digests and signatures."},
     {"name": "erasure requests", "description": "One 'forget this data' each: state, deadline, report."},
@@ -59,9 +62,25 @@ TAGS = [
     {"name": "audit", "description": "The Merkle log: entries, signed heads, proofs."},
     {"name": "health", "description": "For load balancers and monitoring; no key needed."},
 ]
-ROUTERS = (models, datasets, versions, erasure_requests, jobs, methods, policies, keys, webhooks, audit, health)
+ROUTERS = (
+    models,
+    uploads,
+    datasets,
+    versions,
+    erasure_requests,
+    jobs,
+    methods,
+    policies,
+    keys,
+    webhooks,
+    audit,
+    health,
+)
 UPLOADS_AT_ONCE = 16  # each holds a thread for as long as its sender takes; the other calls have threads of their own
 SMALL_BODY_BYTES = 256 * 1024  # only forget sets are larger
+# FastAPI's own spans and log records hold addresses with their queries and the texts of exceptions: ours do not.
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+_UPLOADED = re.compile(r"/v1/uploads/[^/]+/files/.+")
 _DATASET = re.compile(r"/v1/models/[^/]+/[^/]+/datasets/[^/]+")
 
 
@@ -87,6 +106,7 @@ def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     app.state.parts, app.state.metrics, app.state.worker_alive = parts, metrics, worker_alive
     app.state.policies = policies_by_name
@@ -102,7 +122,9 @@ def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> 
 def _body_limit(settings: HttpSettings, scope: Scope) -> int:
     if scope["method"] == "PUT" and _DATASET.fullmatch(scope["path"]):
         return settings.max_dataset_bytes
-    if scope["path"] == "/v1/erasure-requests":
+    if scope["method"] == "PUT" and _UPLOADED.fullmatch(scope["path"]):
+        return settings.max_upload_bytes
+    if scope["path"] in ("/v1/erasure-requests", "/v1/uploads"):
         return settings.max_body_bytes
     return min(settings.max_body_bytes, SMALL_BODY_BYTES)
 

@@ -8,8 +8,8 @@ names the route's template, never the path with its query, and of an unexpected 
 import re
 import secrets
 import time
-import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,16 +17,25 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from records import tracing
+from records.database import is_away
 from records.errors import TooLarge
+from records.logs import places
 from service import problems
 
 Observe = Callable[[str, str, int, float], None]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
+_ID = re.compile(r"[a-z]{3}_[0-9a-f]{32}")
+_IDS = {"request_id": "erasure_request", "job_id": "job_id"}  # in paths; a call's own id is called request_id in logs
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _CLIENT_LEFT = 499  # nginx's number for it; never sent
 
 
 class RequestContext:
-    """Gives the call its id, logs it once, and turns whatever nobody caught into a plain 500."""
+    """Gives the call its id, logs it once, and turns whatever nobody caught into a plain 500, or 503 while the database
+    is away.
+    """
 
     def __init__(self, app: ASGIApp, observe: Observe) -> None:
         self.app = app
@@ -41,9 +50,9 @@ class RequestContext:
         scope.setdefault("state", {})["request_id"] = request_id
         sent = _Sent(send, request_id)
         began = time.perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with structlog.contextvars.bound_contextvars(request_id=request_id), _traced(scope, request_id) as span:
             await self._answer(scope, receive, sent)
-            self._finish(scope, sent.status, time.perf_counter() - began)
+            self._finish(scope, sent.status, time.perf_counter() - began, span)
 
     async def _answer(self, scope: Scope, receive: Receive, sent: "_Sent") -> None:
         try:
@@ -51,18 +60,25 @@ class RequestContext:
         except ClientDisconnect:
             sent.status = sent.status or _CLIENT_LEFT
         except Exception as error:  # noqa: BLE001 - the one place that must know every exception
-            self.log.error("unexpected", error=type(error).__name__, places=places(error))  # noqa: TRY400 - no text
+            away = is_away(error)
+            event = "database_away" if away else "unexpected"
+            self.log.error(event, error=type(error).__name__, places=places(error))  # noqa: TRY400 - no text
             # Too late for a problem once bytes went out: the server sees an unfinished answer and cuts the connection,
             # which tells the client that what it holds is not whole.
             if not sent.status:
-                await problems.unexpected(scope)(scope, receive, sent)
+                answer = problems.database_away if away else problems.unexpected
+                await answer(scope)(scope, receive, sent)
 
-    def _finish(self, scope: Scope, status: int, seconds: float) -> None:
+    def _finish(self, scope: Scope, status: int, seconds: float, span: tracing.Span) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self.observe(scope["method"], route, status, seconds)
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self.observe(method, route, status, seconds)
         caller = scope["state"].get("caller")
-        who = {"tenant_id": caller.tenant_id, "key_id": caller.key_id} if caller else {}
-        self.log.info("call", method=scope["method"], route=route, status=status, seconds=round(seconds, 4), **who)
+        ids = {"tenant_id": caller.tenant_id, "key_id": caller.key_id} if caller else {}
+        ids |= {_IDS[name]: value for name, value in scope.get("path_params", {}).items() if _is_id(name, value)}
+        self.log.info("call", method=method, route=route, status=status, seconds=round(seconds, 4), **ids)
+        told = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
+        span.tell({**told, **{f"lethe.{name}": value for name, value in ids.items()}}, f"{method} {route}")
 
 
 class _Sent:
@@ -120,10 +136,15 @@ def _too_large(limit_bytes: int) -> TooLarge:
     return TooLarge(f"The body is larger than the {limit_bytes} bytes this call takes. Send it in smaller parts.")
 
 
-def places(error: BaseException) -> list[str]:
-    """Where an exception came from, file:line:function, without its text or any value."""
-    frames = traceback.extract_tb(error.__traceback__)[-12:]
-    return [f"{frame.filename.rsplit('/', 2)[-1]}:{frame.lineno}:{frame.name}" for frame in frames]
+def _traced(scope: Scope, request_id: str) -> AbstractContextManager[tracing.Span]:
+    """The call's span, below its caller's if it names one. Whoever only looks whether we live leaves no trace."""
+    if scope["path"] in _PROBES:
+        return nullcontext(tracing.Span())
+    return tracing.span("HTTP", {"lethe.call_id": request_id}, Headers(scope=scope).get("traceparent"), serves=True)
+
+
+def _is_id(name: str, value: object) -> bool:
+    return name in _IDS and isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def _request_id(scope: Scope) -> str:

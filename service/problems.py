@@ -18,6 +18,7 @@ from starlette.types import Scope
 from records.errors import FieldError, LetheError
 
 MEDIA_TYPE = "application/problem+json"
+AWAY_SECONDS = 2
 MOST_ERRORS = 50
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
@@ -112,6 +113,12 @@ def unexpected(scope: Scope) -> Response:
     """The answer for a defect of ours: nothing of the exception goes out."""
     sentence = "Something went wrong on our side. Try again; if it stays, report the request_id."
     return problem(scope, 500, "internal", sentence)
+
+
+def database_away(scope: Scope) -> Response:
+    """The answer while the database cannot be reached, restarts, or has chosen this call to end a deadlock."""
+    sentence = "The database does not answer just now. Send the same call again, with the same Idempotency-Key."
+    return problem(scope, 503, "database_away", sentence, headers={"Retry-After": str(AWAY_SECONDS)})
 
 
 def field_errors(error: ValidationError, prefix: str = "", depth: int | None = None) -> tuple[FieldError, ...]:

@@ -4,7 +4,7 @@
 - the tenant filter is written in one place
 - SQL is built in records/ only
 - nothing logs with print outside the command line; nothing imports pickle or loads with torch.load
-- every migration can be undone
+- every migration can be undone, and no new column must be filled in every row while others wait
 - no secret is in a file that git keeps (tests/secrets_left.py)
 """
 
@@ -45,6 +45,7 @@ def broken_rules(name: str) -> Iterator[str]:
         yield from _unsafe_loading(name, tree)
     if name.startswith("migrations/versions/"):
         yield from _one_way_migration(name, tree)
+        yield from _columns_to_fill(name, tree)
 
 
 def _long_functions(name: str, tree: ast.AST, lines: list[str]) -> Iterator[str]:
@@ -88,6 +89,15 @@ def _one_way_migration(name: str, tree: ast.Module) -> Iterator[str]:
     down = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "downgrade"), None)
     if down is None or all(isinstance(n, ast.Pass) for n in down.body):
         yield f"{name} downgrade() undoes nothing"
+
+
+def _columns_to_fill(name: str, tree: ast.Module) -> Iterator[str]:
+    """Old rows have no value for it and old processes give none: on a table with rows it fails, or keeps others out."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".add_column"):
+            words = ast.unparse(node)
+            if "nullable=False" in words and "server_default=" not in words:
+                yield f"{name}:{node.lineno} a new column is nullable, or has a server_default"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The migrations make exactly the tables of the rows, on SQLite and on Postgres, forwards and back."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,20 @@ def test_two_migrators_at_once(engine: sa.Engine) -> None:
         thread.join()
     assert errors == []
     assert migrate.at_head(engine)
+
+
+def test_a_new_file_in_which_another_process_writes_is_waited_for(tmp_path: Path) -> None:
+    """SQLite does not wait by itself here: turning a file to WAL is refused at once while anybody writes in it."""
+    writer = sqlite3.connect(tmp_path / "lethe.db", isolation_level=None, check_same_thread=False)
+    writer.execute("BEGIN IMMEDIATE")
+    ends = threading.Timer(0.2, writer.execute, ["COMMIT"])
+    ends.start()
+    engine = make_engine(f"sqlite:///{tmp_path}/lethe.db")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+    engine.dispose()
+    ends.join()
+    writer.close()
 
 
 def test_a_check_constraint_bites(engine: sa.Engine) -> None:

@@ -4,6 +4,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import torch
+
+from workers.sharding import local, part, ranks
+
 
 def add_lora(student: Any, rank: int, alpha: float, targets: Sequence[str] | Literal["all-linear"]) -> Any:
     """Put adapters into `student` in place, freezing everything else; return the wrapper that `merge_lora` takes.
@@ -31,7 +35,21 @@ def add_lora(student: Any, rank: int, alpha: float, targets: Sequence[str] | Lit
 
 def merge_lora(wrapper: Any) -> Any:
     """W + (alpha / rank)·B·A in every adapted layer, in fp32; the student, free of adapters, all weights trainable."""
-    student = wrapper.float().merge_and_unload(safe_merge=True)
+    wrapper.float()
+    student = wrapper.merge_and_unload(safe_merge=True) if ranks() == 1 else _merged_divided(wrapper)
     for parameter in student.parameters():
         parameter.requires_grad_(requires_grad=True)
     return student
+
+
+def _merged_divided(wrapper: Any) -> Any:
+    """Each rank adds its part; peft adds the whole alone."""
+    from peft.tuners.lora import LoraLayer
+
+    with torch.no_grad():
+        for module in wrapper.modules():
+            if isinstance(module, LoraLayer):
+                weight = module.get_base_layer().weight
+                for name in module.active_adapters:
+                    local(weight).add_(part(module.get_delta_weight(name), weight))
+    return wrapper.unload()

@@ -21,7 +21,8 @@ import structlog
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from workers.good_step import GoodStep, Place
+from workers.good_step import GoodStep, Place, Trained, gathered
+from workers.sharding import agreed, rank
 
 log = structlog.get_logger()
 
@@ -68,20 +69,22 @@ class CheckpointFile:
     def delete(self) -> None:
         shutil.rmtree(self.checkpoint.folder, ignore_errors=True)
 
-    def write_if_due(self, good: GoodStep) -> None:
+    def write_if_due(self, good: GoodStep, trained: Trained) -> None:
         began = time.monotonic()
-        if began < self.due_at or good.place.step == self.last_step:
+        if agreed(began < self.due_at or good.place.step == self.last_step):
             return
-        self.write(good)
+        self.write(good, trained)
         took = time.monotonic() - began
         self.due_at = began + took + max(self.checkpoint.seconds, took / SHARE_OF_TIME)
 
-    def write(self, good: GoodStep) -> None:
-        """Now, unless that step is there already."""
-        if good.place.step == self.last_step:
+    def write(self, good: GoodStep, trained: Trained) -> None:
+        """Now, unless that step is there already. One rank writes what all hold."""
+        if agreed(good.place.step == self.last_step):
             return
+        good = gathered(good, trained)
         try:
-            write(self.checkpoint.folder, self._belongs_to, good)
+            if rank() == 0:
+                write(self.checkpoint.folder, self._belongs_to, good)
             self.last_step = good.place.step
         except (OSError, SafetensorError) as error:
             self._warn(good.place.step, error)

@@ -80,7 +80,7 @@ class Courier:
             self._busy.release()
 
     def _claim(self) -> list[Letter]:
-        master, now = self._parts.keys.master, utc_now()
+        keys, now = self._parts.keys, utc_now()
         letters = []
         with self._parts.database.transaction() as session:
             for row in webhooks.claim_due(session, BATCH):
@@ -90,8 +90,8 @@ class Courier:
                     row.next_at, row.last_error = None, "disabled"
                     continue
                 body = webhooks.body_of(row)
-                secrets = webhooks.secrets_of(webhook, master, now) if webhook else []
-                letters.append(Letter(row.id, url, body, webhooks.signed_headers(row, body, secrets, master, now)))
+                secrets = webhooks.secrets_of(webhook, keys, now) if webhook else []
+                letters.append(Letter(row.id, url, body, webhooks.signed_headers(row, body, secrets, keys, now)))
         return letters
 
     def _settle(self, letter: Letter, fate: Fate) -> None:

@@ -31,7 +31,8 @@ STEERING = frozenset({MethodName.RMU, MethodName.FALCON})
 class LlmSize:
     """`eager_heads` are the attention heads whose T x T weights are kept whole: 0 with fused attention.
 
-    `stored_bytes` is per number. `copies` of all that is trained are kept besides, to go back to.
+    `stored_bytes` is per number. `copies` of all that is trained are kept besides, to go back to. Of an LLM divided
+    among ranks `parameters` are one rank's, and `gathered` those of a layer that is put together while it runs.
     """
 
     parameters: int
@@ -43,6 +44,7 @@ class LlmSize:
     eager_heads: int = 0
     on_gpu: bool = False
     copies: int = 0
+    gathered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ def training_bytes(size: LlmSize, method: str, parameters: TrainingParameters, t
     step = state + half_copies + added + activation_bytes(size, parameters, rows * tokens, tokens, steers)
     merged = size.parameters * FP32 - weights if adapters_on_gpu else 0
     teacher = weights if parameters.teacher == "original" else 0  # in the student's dtype, let go before the steps
-    return weights + head + max(step, merged, teacher)
+    layer = size.gathered * 2 * FP32  # its weights and their gradients
+    return weights + layer + head + max(step, merged, teacher)
 
 
 def _trained_numbers(size: LlmSize, parameters: TrainingParameters, steers: bool) -> int:

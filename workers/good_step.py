@@ -4,13 +4,15 @@ A step is good when every score after it is a number and no loss has exploded. K
 AdamW knows of each, and the place: together they decide all that follows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
+
+from workers.sharding import as_part, joined, local, part, rank, ranks
 
 MOST_ROLLBACKS = 3
 EXPLODED_TIMES = 10.0
@@ -60,7 +62,9 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class GoodStep:
-    """`tensors` are copies: `weights/NAME`, and `KEY/NAME` for each tensor that AdamW keeps of that parameter."""
+    """`tensors` are copies: `weights/NAME`, and `KEY/NAME` for each tensor that AdamW keeps of that parameter. Of a
+    sharded one it is this rank's part, unless the step is `gathered`.
+    """
 
     place: Place
     tensors: Mapping[str, Tensor]
@@ -96,14 +100,36 @@ def note_losses(place: Place, forget_loss: float | None, retain_loss: float | No
 
 def take(place: Place, trained: Trained) -> GoodStep:
     """Copies, beside the parameters if there is plenty of room, else in the host's memory."""
-    live = _live(trained)
+    live = {name: local(one) for name, one in _live(trained).items()}
     device = _device_with_room(live)
     return GoodStep(replace(place), {name: _copy(one, device) for name, one in live.items()})
 
 
+def gathered(good: GoodStep, trained: Trained) -> GoodStep:
+    """With whole tensors, in the host's memory on rank 0 and nowhere else. All ranks must ask."""
+    if ranks() == 1:
+        return good
+    tensors = {}
+    for name, tensor in good.tensors.items():
+        key, _, parameter_name = name.partition("/")
+        one = tensor if key == COUNTER else joined(tensor, trained.parameters[parameter_name])
+        if rank() == 0:
+            tensors[name] = one.cpu()
+    return GoodStep(good.place, tensors)
+
+
+def divided(good: GoodStep, trained: Trained) -> GoodStep:
+    """This rank's part of a step whose tensors are whole."""
+    pairs = ((name, *name.partition("/")[::2], one) for name, one in good.tensors.items())
+    return GoodStep(
+        good.place,
+        {name: one if key == COUNTER else part(one, trained.parameters[of]) for name, key, of, one in pairs},
+    )
+
+
 def put_back(good: GoodStep, trained: Trained) -> None:
     """The parameters and AdamW's state are as they were. Raises ValueError, changing nothing, if they do not fit."""
-    if not fits(good, trained):
+    if not fits(good, trained, local):
         raise ValueError("these weights are not the ones that are trained")
     optimiser = trained.optimiser
     optimiser.state.clear()
@@ -113,17 +139,18 @@ def put_back(good: GoodStep, trained: Trained) -> None:
         parameter = trained.parameters[parameter_name]
         if key == WEIGHTS:
             with torch.no_grad():
-                parameter.copy_(tensor)
+                local(parameter).copy_(tensor)
         else:
-            optimiser.state[parameter][key] = _copy(tensor, "cpu" if key == COUNTER else parameter.device)
+            copy = _copy(tensor, "cpu" if key == COUNTER else parameter.device)
+            optimiser.state[parameter][key] = copy if key == COUNTER else as_part(copy, parameter)
 
 
-def fits(good: GoodStep, trained: Trained) -> bool:
-    """Whether it holds exactly these parameters, in these shapes and dtypes."""
+def fits(good: GoodStep, trained: Trained, held: Callable[[Tensor], Tensor] = lambda one: one) -> bool:
+    """Whether it holds exactly these parameters, in these shapes and dtypes; `held` says what of each."""
     kept = {name: (one.shape, one.dtype) for name, one in good.tensors.items() if name.startswith(f"{WEIGHTS}/")}
     known = {name.partition("/")[2] for name in good.tensors}
     return known == set(trained.parameters) and kept == {
-        f"{WEIGHTS}/{name}": (one.shape, one.dtype) for name, one in trained.parameters.items()
+        f"{WEIGHTS}/{name}": (held(one).shape, one.dtype) for name, one in trained.parameters.items()
     }
 
 

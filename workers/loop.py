@@ -28,8 +28,9 @@ from workers.methods.layers import UnsuitableError, decoder_layers, weight_names
 from workers.own_levels import with_own_levels
 from workers.recompute import recomputed_layers
 from workers.self_sampled import own_texts
+from workers.sharding import ranks, train_only
 from workers.stopping import stop_rule
-from workers.training_run import MOST_REPAIRS, Ended, OnStep, Progress, TrainingRun
+from workers.training_run import Ended, OnStep, Progress, TrainingRun, with_repairs
 
 __all__ = ["Checkpoint", "Progress", "TeacherSource", "UnlearnSummary", "UnlearnWork", "unlearn"]
 
@@ -102,7 +103,7 @@ def unlearn(  # the last two are for the few who need them
 def most_retain_rows(work: UnlearnWork, settings: TrainingParameters) -> int:
     """As many as the steps can take, within reason: a teacher reads each of them before the first step."""
     steps = settings.epochs * math.ceil(max(1, len(work.forget) + len(work.replay)) / settings.batch_size)
-    steps += MOST_REPAIRS * settings.repair_steps
+    steps = with_repairs(settings, steps)
     return min(MOST_RETAIN_ROWS, steps * (settings.retain_batch_size or settings.batch_size))
 
 
@@ -158,6 +159,8 @@ def _file(checkpoint: Checkpoint | None, run: TrainingRun, method: str) -> Check
 def _chosen(student: Any, method: Method, settings: TrainingParameters) -> tuple[str, ...] | None:
     """Names of the only parameters to train; None for all that are trainable."""
     if isinstance(method, ChoosesWeights):
+        if ranks() > 1:
+            raise Unsuitable("this method works in one process alone: set LETHE_WORKER_PROCESSES=1, or choose another")
         return method.chosen_weights()
     if settings.tuning != "named":
         return None
@@ -171,15 +174,12 @@ def _chosen(student: Any, method: Method, settings: TrainingParameters) -> tuple
 @contextmanager
 def _only(student: Any, names: tuple[str, ...] | None) -> Iterator[None]:
     """Freeze every other parameter meanwhile, so that no gradient is computed or kept for it."""
-    others = [one for name, one in student.named_parameters() if names is not None and name not in names]
-    before = [one.requires_grad for one in others]
-    for one in others:
-        one.requires_grad_(requires_grad=False)
+    before = {name: one.requires_grad for name, one in student.named_parameters()}
+    train_only(student, {name: flag and (names is None or name in names) for name, flag in before.items()})
     try:
         yield
     finally:
-        for one, trainable in zip(others, before, strict=True):
-            one.requires_grad_(requires_grad=trainable)
+        train_only(student, before)
 
 
 @contextmanager

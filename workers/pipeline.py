@@ -13,13 +13,17 @@ which checks that the lease is still ours. The rows of the attempts say how to g
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from records import jobs, orders, versions
+from sqlalchemy.orm import Session
+
+from records import counters, jobs, orders, tracing, versions
 from records.attempts import for_review
+from records.counters import Event
 from records.jobs import Claim
 from records.manifest import Manifest
 from records.orders import Order
@@ -46,13 +50,16 @@ from workers.attempts import (
 )
 from workers.failures import NOT_THE_ATTEMPTS_FAULT, explain
 from workers.gate import decide, nothing_to_forget
-from workers.load import lay_out, load_llm, release_memory, use_threads
-from workers.loop import Checkpoint, Progress, TeacherSource, UnlearnSummary, context_of, unlearn
+from workers.load import lay_out, release_memory, use_threads
+from workers.loop import Checkpoint, UnlearnSummary
 from workers.plan import Plan, make_plan
 from workers.progress import share_of_job
-from workers.publish import Candidate, save_candidate, store_candidate
+from workers.publish import Candidate, store_candidate
+from workers.ranks import Team, team_of
 from workers.report import Measurement, bare_report, build_report, measure, measure_reference, measure_staying
 from workers.scratch import checkpoint_folder, scratch_folder, scratch_root
+from workers.stages import Stages
+from workers.together import Lesson, LlmIn, Measure, asked, attacked, first_look, unlearned
 
 
 class Voice(Protocol):
@@ -64,9 +71,14 @@ class Voice(Protocol):
 def run(held: Claim, parts: Parts, voice: Voice) -> None:
     """Bring the job to an end that is written in the database, or raise what stopped it."""
     use_threads(parts.settings.worker.worker_threads)
-    with scratch_folder(scratch_root(parts.settings), f"{held.job_id}.{held.fence}") as folder:
-        job = _Job(held, parts, voice, folder)
-        ready = job.load()
+    settings = parts.settings.worker
+    with (
+        scratch_folder(scratch_root(parts.settings), f"{held.job_id}.{held.fence}") as folder,
+        team_of(settings.worker_processes, folder, settings, held) as team,
+    ):
+        job = _Job(held, parts, voice, folder, Stages(held), team)
+        with job.stages.timed("load", 0):
+            ready = job.load()
         nothing = nothing_to_forget(bare_report(ready.before, ready.reference), ready.plan.policy)
         if nothing is not None:
             job.finish_not_memorised(ready, nothing)
@@ -135,33 +147,32 @@ class _Job:
     parts: Parts
     voice: Voice
     folder: Path
+    stages: Stages
+    team: Team
 
     def load(self) -> _Ready:
         self._say(Stage.LOAD, 0, 0.0)
         order, plan = self._read_order()
         base = lay_out(self.parts.store, order.base_manifest, self.folder / "base")
-        llm, tokenizer = self._load_llm("base")
-        plan = plan.fitted_to(llm, tokenizer)
-        before = self._ask(0, measure, plan, llm, tokenizer)
-        del llm
+        plan, before = self.team.call(first_look, self._llm_in("base"), plan, say=self._loading(0))
         first = reference = None
         if order.first_manifest != order.base_manifest:
             lay_out(self.parts.store, order.first_manifest, self.folder / "first")
-            first = self._ask(1, measure_staying, plan, *self._load_llm("first"))
+            first = self._ask(1, measure_staying, plan, "first")
         if order.reference_manifest is not None:
             lay_out(self.parts.store, order.reference_manifest, self.folder / "reference")
-            reference = self._ask(2, measure_reference, plan, *self._load_llm("reference"))
+            reference = self._ask(2, measure_reference, plan, "reference")
         kept = plan.measuring.kept
-        battery = Battery(lambda: self._load_llm("base")[0], self.folder / "base", plan.probes, plan.retain, kept)
+        battery = Battery(self._llm_in("base").llm, self.folder / "base", plan.probes, plan.retain, kept)
         return _Ready(order, base, plan, before, reference, first, battery)
 
-    def _ask(
-        self, part: int, measurement: Callable[..., Measurement], plan: Plan, llm: Any, tokenizer: Any
-    ) -> Measurement:
-        """One of the three measurements that loading ends with."""
-        release_memory()  # the LLM before this one
+    def _ask(self, part: int, measurement: Measure, plan: Plan, name: str) -> Measurement:
+        return self.team.call(asked, measurement, self._llm_in(name), plan, say=self._loading(part))[0]
+
+    def _loading(self, part: int) -> Callable[[float], None]:
+        """Loading ends with three measurements."""
         telling = self._teller(Stage.LOAD, 0)
-        return measurement(llm, tokenizer, plan.probes, plan.measuring, lambda share: telling((part + share) / 3))
+        return lambda share: telling((part + share) / 3)
 
     def _read_order(self, more_tries: int = 2) -> tuple[Order, Plan]:
         with self.parts.database.reading() as session:
@@ -216,50 +227,53 @@ class _Job:
         report = ready.report_of_base().model_copy(update={"checks": verdict.checks})
         row = self._row(ready, 1, attempt, sentences(verdict.reasons), verdict, report)
         with self.parts.database.transaction() as session:
-            jobs.add_attempt(session, self.held, row)
+            self._record(session, row)
             jobs.finish(session, self.held, Outcome.NOT_MEMORISED)
 
     def _attempt(self, ready: _Ready, number: int, attempt: Attempt) -> Candidate:
         """Unlearn, save, load what was saved, ask again, and judge."""
         folder = f"candidate-{number}"
-        summary, tokens = self._unlearn(ready, number, attempt, folder)
+        with self.stages.timed("unlearn", number):
+            summary, tokens = self._unlearn(ready, number, attempt, folder)
         release_memory()
         self._say(Stage.EVALUATE, number, 0.0)
-        saved, tokenizer = self._load_llm(folder)
         telling = self._teller(Stage.EVALUATE, number)
-        after = measure(saved, tokenizer, ready.plan.probes, ready.plan.measuring, lambda share: telling(share / 2))
-        del saved
-        release_memory()
-        report = ready.report(after, number, attempt, summary)
+        with self.stages.timed("evaluate", number):
+            saved, half = self._llm_in(folder), lambda share: telling(share / 2)
+            after, tokenizer = self.team.call(asked, measure, saved, ready.plan, say=half)
+            release_memory()
+            report = ready.report(after, number, attempt, summary)
         if decide(report, ready.plan.policy, number).kind is not VerdictKind.REJECTED:
-            candidate, later = lambda: self._load_llm(folder)[0], lambda share: telling((1 + share) / 2)
-            report = ready.battery.attacked(report, candidate, tokenizer, attempt.parameters, later)
+            asking = (ready.battery, report, saved, tokenizer, attempt.parameters)
+            with self.stages.timed("attack", number):
+                report = self.team.call(attacked, *asking, say=lambda share: telling((1 + share) / 2))
         verdict = decide(report, ready.plan.policy, number)
         report = report.model_copy(update={"checks": verdict.checks})
         return Candidate(self.folder / folder, number, attempt.parameters, report, verdict, tokens, ready.anew(number))
 
     def _unlearn(self, ready: _Ready, number: int, attempt: Attempt, folder: str) -> tuple[UnlearnSummary, int]:
         """The summary, and how many tokens the forget set has."""
-
-        def on_step(progress: Progress) -> None:
-            self._say(Stage.UNLEARN, number, progress.fraction)
-
         self._say(Stage.UNLEARN, number, 0.0)
         anew = ready.anew(number)
-        student, tokenizer = self._load_llm("first" if anew else "base")
-        work = ready.plan.work(attempt.parameters, ready.before.control_level(), anew=anew)
-        teacher = None if anew else self._teacher(ready, attempt)
-        checkpoint = self._checkpoint(ready, number)
-        summary = unlearn(student, tokenizer, work, on_step, teacher=teacher, checkpoint=checkpoint)
-        save_candidate(student, self.folder / "base", self.folder / folder)
-        return summary, ready.plan.forget_tokens(tokenizer, context_of(student))
+        lesson = Lesson(
+            plan=ready.plan,
+            parameters=attempt.parameters,
+            control_level=ready.before.control_level(),
+            student=self._llm_in("first" if anew else "base"),
+            teacher=None if anew else self._teacher(ready, attempt),
+            base=self.folder / "base",
+            folder=self.folder / folder,
+            checkpoint=self._checkpoint(ready, number),
+            anew=anew,
+        )
+        return self.team.call(unlearned, lesson, say=self._teller(Stage.UNLEARN, number))
 
-    def _teacher(self, ready: _Ready, attempt: Attempt) -> TeacherSource | None:
-        """Reads the first version when the losses need it; None if that is the base, or not wished for."""
+    def _teacher(self, ready: _Ready, attempt: Attempt) -> LlmIn | None:
+        """The first version, when the losses compare with it; None if that is the base, or not wished for."""
         order = ready.order
         if attempt.parameters.teacher == "previous" or order.first_manifest == order.base_manifest:
             return None
-        return lambda: self._load_llm("first")[0]
+        return self._llm_in("first")
 
     def _checkpoint(self, ready: _Ready, number: int) -> Checkpoint:
         settings = self.parts.settings
@@ -280,27 +294,43 @@ class _Job:
             self._show(ready, candidate, sentences(verdict.reasons), row)
         else:
             with self.parts.database.transaction() as session:
-                jobs.add_attempt(session, self.held, row)
+                self._record(session, row)
             return False
         return True
 
     def _publish(self, ready: _Ready, candidate: Candidate, row: AttemptRow) -> None:
         number, files = self._stored(ready, candidate)
-        with self.parts.database.transaction() as session:
-            jobs.add_attempt(session, self.held, row)
+        with self._making_a_version() as session:
+            self._record(session, row)
             versions.publish(session, self.held, number, files)
 
     def _show(self, ready: _Ready, candidate: Candidate, words: str, row: AttemptRow | None = None) -> None:
         """Keep the candidate for a person; `row` is its attempt's, where that is not recorded yet."""
         number, files = self._stored(ready, candidate)
-        with self.parts.database.transaction() as session:
-            if row is not None:
-                jobs.add_attempt(session, self.held, row)
+        with self._making_a_version() as session:
+            self._record(session, row)
             versions.keep_candidate(session, self.held, number, files, words)
 
     def _stored(self, ready: _Ready, candidate: Candidate) -> tuple[int, Files]:
         self._say(Stage.PUBLISH, candidate.attempt, 0.0)
-        return store_candidate(self.parts, ready.order, ready.base, candidate)
+        with self.stages.timed("store", candidate.attempt):
+            return store_candidate(self.parts, ready.order, ready.base, candidate)
+
+    @contextmanager
+    def _making_a_version(self) -> Iterator[Session]:
+        """The transaction that makes files a version; one that comes too late is counted."""
+        try:
+            with tracing.span("publish"), self.parts.database.transaction() as session:
+                yield session
+        except (jobs.LeaseLost, versions.HeadMoved):
+            counters.count(self.parts.database, Event.STALE_PUBLISH)
+            raise
+
+    def _record(self, session: Session, row: AttemptRow | None) -> None:
+        """What has been done since the last time: an attempt, unless it is recorded, and how long the stages took."""
+        if row is not None:
+            jobs.add_attempt(session, self.held, row)
+        jobs.add_stages(session, self.held, self.stages.take())
 
     def _failed(self, ready: _Ready, number: int, attempt: Attempt, error: Exception, *, kept: bool) -> AttemptRow:
         """Record an attempt that ended in an error. The error is raised again unless another attempt can mend it, or a
@@ -312,7 +342,7 @@ class _Job:
         shutil.rmtree(self.folder / f"candidate-{number}", ignore_errors=True)
         row = self._row(ready, number, attempt, failed_reason(failure), None, None)
         with self.parts.database.transaction() as session:
-            jobs.add_attempt(session, self.held, row)
+            self._record(session, row)
         if not kept and (failure.code not in WORTH_ANOTHER or number == MOST_ATTEMPTS):
             raise error
         return row
@@ -334,8 +364,8 @@ class _Job:
             report=report.model_dump(mode="json") if report else None,
         )
 
-    def _load_llm(self, name: str) -> tuple[Any, Any]:
-        return load_llm(self.folder / name, self.parts.settings.worker.device)
+    def _llm_in(self, name: str) -> LlmIn:
+        return LlmIn(self.folder / name, self.parts.settings.worker.device)
 
     def _teller(self, stage: Stage, attempt: int) -> Callable[[float], None]:
         return lambda share: self._say(stage, attempt, share)

@@ -21,6 +21,7 @@ from records.params import TrainingParameters
 from records.parts import Parts
 from records.report import GroupName, MetricName, Report, Verdict
 from records.versions import Files
+from workers.sharding import full_state, rank, ranks
 
 SHARD_SIZE = "4GB"
 _ATTACKS = {"precision": "quantisation", "prompt": "prompt-attacks", "relearning": "relearning-attack"}
@@ -51,8 +52,13 @@ class Candidate:
 
 
 def save_candidate(llm: Any, base_folder: Path, folder: Path) -> None:
-    """Write the weights as safetensors; every other file (config, tokenizer, generation config) is the base's own."""
-    llm.save_pretrained(folder, max_shard_size=SHARD_SIZE)
+    """Write the weights as safetensors; every other file (config, tokenizer, generation config) is the base's own. All
+    ranks must call; one writes.
+    """
+    state = None if ranks() == 1 else full_state(llm)
+    if rank() != 0:
+        return
+    llm.save_pretrained(folder, max_shard_size=SHARD_SIZE, state_dict=state)
     for path in base_folder.rglob("*"):
         if path.is_file() and not _holds_weights(path):
             target = folder / path.relative_to(base_folder)

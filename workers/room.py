@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from workers.fit import LlmSize
+from workers.sharding import local, most_gathered
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
@@ -20,7 +21,7 @@ def size_of(llm: Any) -> LlmSize:
     eager = getattr(config, "_attn_implementation", "eager") == "eager"
     on_gpu = numbers[0].device.type == "cuda"
     return LlmSize(
-        parameters=sum(one.numel() for one in numbers),
+        parameters=sum(local(one).numel() for one in numbers),
         stored_bytes=numbers[0].element_size(),
         layers=int(config.num_hidden_layers),
         width=width,
@@ -29,6 +30,7 @@ def size_of(llm: Any) -> LlmSize:
         eager_heads=int(config.num_attention_heads) if eager else 0,
         on_gpu=on_gpu,
         copies=0 if on_gpu else COPIES_ON_CPU,
+        gathered=most_gathered(llm),
     )
 
 
@@ -38,7 +40,7 @@ def free_bytes(llm: Any) -> int | None:
     if first.device.type == "cuda":
         return int(torch.cuda.mem_get_info(first.device)[0]) + torch.cuda.memory_reserved(first.device)
     free = [one for one in (available_bytes(MEMINFO), unused_bytes(CGROUP)) if one is not None]
-    return min(free) + sum(one.nbytes for one in llm.parameters()) if free else None
+    return min(free) + sum(local(one).nbytes for one in llm.parameters()) if free else None
 
 
 def available_bytes(meminfo: Path) -> int | None:

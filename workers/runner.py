@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from typing import Any, TextIO
 
 PR_SET_PDEATHSIG = 1
@@ -69,10 +68,11 @@ def main() -> int:
     try:
         _run(json.load(sys.stdin), voice)
     except BaseException as error:  # noqa: BLE001 - the one place where every error of a job becomes words
+        from records.logs import told
         from workers.failures import explain
 
         failure = explain(error)
-        _log_place(error)
+        told("runner.error", error, code=failure.code)
         voice.error(failure.code, failure.sentence)
         return TOLD
     return 0
@@ -97,11 +97,20 @@ def _watch_parent(parent_pid: int) -> None:
 
 
 def _run(claim: dict[str, Any], voice: Voice) -> None:
+    from records import logs, tracing
     from records.jobs import Claim
     from records.parts import open_parts
-    from workers.pipeline import run
 
-    run(Claim(**claim), open_parts(), voice)
+    held = Claim(**claim)
+    logs.to_stderr(held)
+    tracing.start("lethe-runner")
+    try:
+        with tracing.span("runner", parent=held.traceparent):
+            from workers.pipeline import run  # seconds of it are libraries: part of the trace
+
+            run(held, open_parts(), voice)
+    finally:
+        tracing.stop()
 
 
 def _take_stdout() -> TextIO:
@@ -109,12 +118,6 @@ def _take_stdout() -> TextIO:
     ours = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return ours
-
-
-def _log_place(error: BaseException) -> None:
-    """Where it happened, to stderr: files and lines of code, never the exception's text, which may quote data."""
-    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-    sys.stderr.write(json.dumps({"event": "runner.error", "type": type(error).__name__, "at": frames[-12:]}) + "\n")
 
 
 if __name__ == "__main__":

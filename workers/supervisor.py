@@ -8,14 +8,15 @@ process is told to stop, or when the lease is gone. Nothing here loads a tensor 
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from records import jobs
+from records import counters, jobs, logs, tracing
 from records.capabilities import served
+from records.counters import Event
 from records.database import Database, DatabaseTrouble
 from records.dispatch import claim_next
 from records.jobs import Claim, LeaseLost
@@ -73,6 +74,7 @@ class Supervisor:
     def _claim(self) -> Claim | None:
         """None when nothing waits that this worker serves, or the database is away: a later hint finds it again."""
         settings, prefer = self.settings, self.affinity.preferred(self.settings.affinity_seconds)
+        began = time.monotonic()
         try:
             with self.database.transaction() as session:
                 held = claim_next(
@@ -88,6 +90,7 @@ class Supervisor:
             return None
         if held is not None:
             self.affinity.took(held.model_id)
+            tracing.past("claim", time.monotonic() - began, parent=held.traceparent)
         return held
 
     def take_over(self) -> int:
@@ -105,8 +108,15 @@ class Supervisor:
         self.stopping.set()
 
     def _run(self, held: Claim) -> None:
+        ids: tracing.Attributes = {"lethe.job_id": held.job_id, "lethe.model_id": held.model_id}
+        if held.waited_seconds is not None:
+            tracing.past("wait", held.waited_seconds, ids, held.traceparent)
+        with logs.bound_to(held), tracing.span("job", ids, held.traceparent):
+            self._run_to_its_end(replace(held, traceparent=tracing.here()))
+
+    def _run_to_its_end(self, held: Claim) -> None:
         child = start(self.command, self.environment, held)
-        log.info("job.started", job_id=held.job_id, model_id=held.model_id, fence=held.fence, runner_pid=child.pid)
+        log.info("job.started", fence=held.fence, runner_pid=child.pid)
         watch = _Watch(self, held, child)
         try:
             why = watch.until_the_end()
@@ -114,6 +124,8 @@ class Supervisor:
             status = child.kill()  # whatever happened, nothing of the job outlives this call
             sweep_scratch(self.scratch)
         end = Ending(why, status, watch.error or _error_in(child.rest()))
+        if why is Why.LOST:
+            counters.count(self.database, Event.LEASE_LOST)
         self._settle(held, settlement(end, self.settings.job_timeout_seconds))
         sweep_checkpoints(self.scratch, self._is_over)
 
@@ -132,7 +144,7 @@ class Supervisor:
             if self.stopping.wait(self.settings.renew_seconds):
                 break
         code = end.code if how == end.how else ""
-        log.info("job.ended", job_id=held.job_id, model_id=held.model_id, how=str(how or "not_written"), code=code)
+        log.info("job.ended", how=str(how or "not_written"), code=code)
 
     def _written(self, held: Claim, end: Settlement) -> str | None:
         """What became of the job; None if the database is away."""
@@ -142,7 +154,7 @@ class Supervisor:
         except LeaseLost:  # the runner has written the end itself, or the job is another worker's
             return "not_ours_to_write"
         except DatabaseTrouble as error:
-            log.warning("job.not_settled", job_id=held.job_id, error=type(error).__name__)
+            log.warning("job.not_settled", error=type(error).__name__)
             return None
         return str(end.how)
 
@@ -200,7 +212,7 @@ class _Watch:
         except LeaseLost:
             return self._lease_gone()
         except DatabaseTrouble as error:
-            log.warning("lease.not_renewed", job_id=self.held.job_id, error=type(error).__name__)
+            log.warning("lease.not_renewed", error=type(error).__name__)
             return False
         self.news = None
         if cancelled:
@@ -213,7 +225,7 @@ class _Watch:
             with self.supervisor.database.reading() as session:
                 settled = session.get_one(JobRow, self.held.job_id).state in TERMINAL_JOB_STATES
         except DatabaseTrouble as error:
-            log.warning("lease.not_renewed", job_id=self.held.job_id, error=type(error).__name__)
+            log.warning("lease.not_renewed", error=type(error).__name__)
             return False
         if settled and self.kill_at == float("inf"):
             self.kill_at = time.monotonic() + self.supervisor.settings.grace_seconds

@@ -12,21 +12,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from records import dispatch, idempotency, outbox, webhooks
+from records import counters, dispatch, erasures, idempotency, outbox, rotation, spreads, uploads, webhooks
 from records.alone import SWEEP, alone
+from records.counters import Event
 from records.database import Database, DatabaseTrouble
-from records.outbox import HINT
+from records.expiry import expire
+from records.garbage import Collector
+from records.outbox import HINT, Send
 from records.parts import Parts
 from records.queue import hints_waiting
 from records.retention import delete_spent
 from workers.courier import Courier
 
 log = structlog.get_logger()
-Send = Callable[[str, dict[str, Any]], None]
 Waiting = Callable[[str], int]
 HOUR = 3600.0
 LONGEST_WRITE_SECONDS = 24 * HOUR
@@ -48,11 +49,17 @@ def chores_of(parts: Parts) -> tuple[Chore, ...]:
     return (
         Chore("relay", lambda: outbox.relay(database, parts.send)),
         Chore("hints", lambda: send_hints(database, parts.send, lambda needs: hints_waiting(parts.queue, needs))),
+        Chore("erasures", lambda: erasures.keep_up(database, parts.store)),
         Chore("spent_files", lambda: delete_spent(database, parts.store)),
         Chore("idempotency_keys", lambda: idempotency.delete_old(database, keep), HOUR),
         Chore("webhooks", Courier(parts).wake),
         Chore("old_deliveries", lambda: _forget_deliveries(parts), HOUR),
         Chore("broken_writes", lambda: parts.store.sweep_temporary(LONGEST_WRITE_SECONDS), HOUR),
+        Chore("old_masters", lambda: rotation.finish(database, parts.settings.place.folder / "keys", parts.keys), HOUR),
+        Chore("spreads", lambda: spreads.settle(database), HOUR),
+        Chore("expiry", lambda: expire(database, parts.store, parts.settings.retention), 60.0),
+        Chore("orphans", Collector(database, parts.store, parts.settings.retention.orphan_hours * HOUR).step),
+        Chore("old_uploads", lambda: uploads.end_expired(database), HOUR),
         Chore("sent_hints", lambda: outbox.delete_sent(database), HOUR),
     )
 
@@ -74,9 +81,11 @@ def send_hints(database: Database, send: Send, waiting: Waiting) -> int:
     sent = 0
     for model_id, needs in found:
         if room[needs] > 0:
-            send(HINT, {"model_id": model_id, "needs": needs})
+            outbox.counted(database, send, HINT, {"model_id": model_id, "needs": needs})
             room[needs] -= 1
             sent += 1
+    if sent:
+        counters.count(database, Event.HINT_REPEATED, sent)
     return sent
 
 

@@ -22,6 +22,7 @@ from workers.good_step import (
     GoodStep,
     Place,
     Trained,
+    divided,
     fits,
     note_losses,
     put_back,
@@ -33,6 +34,7 @@ from workers.methods.head import UnknownHeadError
 from workers.methods.interface import Batch, ChoosesWeights, Losses, Method, SettlesConflicts, WeighsBatches
 from workers.methods.layers import UnsuitableError
 from workers.never_trained import own_level
+from workers.sharding import added_up, average_whole_gradients, clip_gradients, in_kinds, own_rows, ranks
 from workers.stopping import StopRule, active_items
 from workers.update_limit import UpdateLimit
 
@@ -71,6 +73,18 @@ class Ended:
 FORGOTTEN = Ended("every item is at the never-trained level", 0)
 
 
+def repair_steps(settings: TrainingParameters, steps: int) -> int:
+    """How long the repair is that follows so many steps."""
+    return max(settings.repair_steps, math.ceil(settings.repair_share * steps)) if settings.repair_steps else 0
+
+
+def with_repairs(settings: TrainingParameters, steps: int) -> int:
+    """So many forget steps and every repair that may follow them."""
+    for _ in range(MOST_REPAIRS):
+        steps += repair_steps(settings, steps)
+    return steps
+
+
 class TrainingRun:
     """One call of `unlearn`: its place, and the last good step, to which it goes back when a later one breaks the LLM.
 
@@ -90,8 +104,8 @@ class TrainingRun:
         self.pad_id = pad_id
         rows = sum(len(windows) for windows in lessons.rows)
         steps = settings.epochs * max(1, math.ceil(rows / settings.batch_size))
-        self.repair_steps = settings.repair_steps if method.wants_retain and lessons.retain else 0
-        steps += MOST_REPAIRS * self.repair_steps
+        self.repairs = bool(method.wants_retain and lessons.retain and settings.repair_steps)
+        steps = with_repairs(settings, steps) if self.repairs else steps
         self.steps = min(steps, settings.max_steps or steps)
         self.place, self.resumed_at = Place(), 0
         self.good: GoodStep | None = None
@@ -153,14 +167,13 @@ class TrainingRun:
                 self._go_back(error, trained)
             except Stopped:
                 if file is not None and self.good is not None:
-                    file.write(self.good)
+                    file.write(self.good, trained)
                 raise
 
     def _trained(self) -> Trained:
         parameters = {name: one for name, one in self.student.named_parameters() if one.requires_grad}
-        optimiser = torch.optim.AdamW(
-            list(parameters.values()), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
-        )
+        groups = [{"params": kind} for kind in in_kinds(list(parameters.values()))]
+        optimiser = torch.optim.AdamW(groups, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay)
         optimiser.zero_grad(set_to_none=True)  # what the caller's own training may have left
         return Trained(parameters, optimiser)
 
@@ -184,7 +197,7 @@ class TrainingRun:
             if not self.place.exploded_steps:
                 self.good = take(self.place, trained)
                 if file is not None:
-                    file.write_if_due(self.good)
+                    file.write_if_due(self.good, trained)
             self.place.repaired = False
             for batch in self._forget_batches(active):
                 if self.place.step >= self.steps:
@@ -197,17 +210,18 @@ class TrainingRun:
 
     def _wants_repair(self) -> bool:
         done = self.place.repaired or self.place.repairs == MOST_REPAIRS or not self.place.epochs_done
-        return self.repair_steps > 0 and not done
+        return self.repairs and not done
 
     def _repair(self, on_step: OnStep, precision: Callable[[], Any], trained: Trained, active: int) -> None:
         """Steps on retain rows alone: a job that ends with its last forget step ends at the others' worst moment."""
         parameters = list(trained.parameters.values())
-        for left in range(self.repair_steps, 0, -1):
+        steps = repair_steps(self.settings, self.place.step)
+        for left in range(steps, 0, -1):
             if self.place.step >= self.steps:
                 break
             with precision():
                 self._backward([], parameters)
-            self._update(trained.optimiser, parameters, left / self.repair_steps)
+            self._update(trained.optimiser, parameters, left / steps)
             on_step(self._progress(active))
         self.place.repairs += 1
         self.place.repaired = True
@@ -224,7 +238,7 @@ class TrainingRun:
         if not fits(found, trained):
             file.delete()
             return
-        self._go_to(found, trained)
+        self._go_to(divided(found, trained), trained)
         self.resumed_at = found.place.step
 
     def _go_back(self, error: Diverged, trained: Trained) -> None:
@@ -268,19 +282,24 @@ class TrainingRun:
     def _added(
         self, forget: Sequence[Batch], retain: Sequence[Batch], parameters: Sequence[Parameter]
     ) -> tuple[float | None, float | None]:
-        """Both losses, None of a side without rows; their gradients are added to what the parameters have."""
+        """Both losses, None of a side without rows; their gradients are added to what the parameters have. A rank
+        computes those of its own rows, in as many passes as the others.
+        """
         weigh = self.method.batch_weight if isinstance(self.method, WeighsBatches) else _token_weight
-        forget_total, retain_total = sum(map(weigh, forget)), sum(map(weigh, retain))
-        forget_loss, retain_loss = 0.0, 0.0
-        for forget_part, retain_part in zip_longest(forget, retain):
-            losses = self.method.losses(self.student, forget_part, retain_part)
-            losses = Losses(
-                _share(losses.forget, forget_part, forget_total, weigh),
-                _share(losses.retain, retain_part, retain_total, weigh),
-            )
-            self.method.backward(losses, parameters)
-            forget_loss += 0.0 if losses.forget is None else losses.forget.item()
-            retain_loss += 0.0 if losses.retain is None else losses.retain.item()
+        # Gradients are averaged over the ranks, so each one's share of the sum counts that many times.
+        totals = sum(map(weigh, forget)) / ranks(), sum(map(weigh, retain)) / ranks()
+        sums = [0.0, 0.0]
+        for parts in zip_longest(map(_Own.of, forget), map(_Own.of, retain)):
+            batches = [None if part is None else part.batch for part in parts]
+            found = self.method.losses(self.student, *batches)
+            shares = [
+                _share(loss, part, total, weigh)
+                for loss, part, total in zip((found.forget, found.retain), parts, totals, strict=True)
+            ]
+            self.method.backward(Losses(*shares), parameters)
+            sums = [so_far + (0.0 if loss is None else loss.item()) for so_far, loss in zip(sums, shares, strict=True)]
+        average_whole_gradients(parameters)
+        forget_loss, retain_loss = (one / ranks() for one in added_up(sums, self.student.device))
         return forget_loss if forget else None, retain_loss if retain else None
 
     def _judge(self, forget_loss: float | None, retain_loss: float | None) -> None:
@@ -295,7 +314,7 @@ class TrainingRun:
     def _update(self, optimiser: Optimizer, parameters: Sequence[Parameter], share: float = 1.0) -> None:
         """`share` of the step size that the schedule asks for."""
         step = self.place.step
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
+        norm = clip_gradients(parameters, self.settings.gradient_clip)
         if not bool(torch.isfinite(norm)):
             raise self._diverged("the gradient is not a number", 1)
         share *= step_size_factor(step, self.steps, self.settings) * self.place.rate_share
@@ -346,7 +365,23 @@ def _token_weight(batch: Batch) -> float:
     return batch.token_weight
 
 
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """This rank's rows of a batch; `counts` is 0 for a rank without any, which runs one for the others' sake."""
+
+    batch: Batch
+    counts: float = 1.0
+
+    @classmethod
+    def of(cls, batch: Batch) -> "_Own":
+        if ranks() == 1:
+            return cls(batch)
+        rows, counts = own_rows(len(batch.keys))
+        own = batch.only(rows)
+        return cls(batch if own is None else own, float(counts))
+
+
 def _share(
-    loss: torch.Tensor | None, batch: Batch | None, total: float, weigh: Callable[[Batch], float]
+    loss: torch.Tensor | None, part: _Own | None, total: float, weigh: Callable[[Batch], float]
 ) -> torch.Tensor | None:
-    return None if loss is None or batch is None else loss * (weigh(batch) / total)
+    return None if loss is None or part is None else loss * (part.counts * weigh(part.batch) / total)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from workers.sharding import whole
+
 ROUND_OFF = 1e-3
 
 
@@ -22,12 +24,12 @@ def within(weights: Tensor, base: Tensor, limit: float) -> Tensor:
 
 def radius(base: Tensor, limit: float) -> Tensor:
     """limit·‖W₀‖, a scalar: 0 for weights that start at zero, which then stay there."""
-    return limit * base.norm()
+    return limit * whole(base.norm())
 
 
 def distance(weights: Tensor, base: Tensor) -> Tensor:
     """‖W - W₀‖, a scalar."""
-    return (weights - base).norm()
+    return whole((weights - base).norm())
 
 
 class UpdateLimit:

@@ -1,4 +1,4 @@
-"""`lethe key create|list|rotate|revoke`: API keys, on the machine that holds the database."""
+"""`lethe key create|list|rotate|revoke|rotate-master`: keys, on the machine that holds the database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from lethe.commands.options import DEFAULT_DATA_DIR, AsJson, DataDir, Mistake
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from records.parts import Parts
     from records.rows import ApiKeyRow, TenantRow
 
 key = typer.Typer(help="API keys; run this where Lethe keeps its database.", no_args_is_help=True)
@@ -92,9 +93,51 @@ def revoke(key_id: KeyId, tenant: Tenant = "default", data_dir: DataDir = DEFAUL
     output.console().print(f"{key_id} opens nothing any more.")
 
 
+@key.command("rotate-master")
+def rotate_master(
+    keys_are_shared: Annotated[
+        bool, typer.Option("--keys-are-shared", help="In production: every process reads this very keys folder.")
+    ] = False,
+    keys_only: Annotated[
+        bool, typer.Option("--keys-only", help="Change the files alone: for a copy of a cluster's secret.")
+    ] = False,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Make a new master key and wrap every data key anew under it; API and workers go on meanwhile.
+
+    The old key stays until a day is over and no row needs it; then the sweeper destroys it. Run again after a kill.
+    """
+    from records import rotation
+    from records.keys import KeyRing
+
+    folder = data_dir.expanduser() / "keys"
+    if keys_only:
+        if not (folder / "master.key").is_file():
+            raise Mistake(
+                f"There is no master.key in {folder}. Copy the secret's files there first, each with mode 600."
+            )
+        old, new = rotation.switch(folder, KeyRing.from_folder(folder, "offline"))
+        typer.echo(f"master.key is now {new}; master-{old}.key still opens. Put all files of {folder} into the secret.")
+        return
+    with _parts(data_dir) as parts:
+        if parts.settings.place.mode == "production" and not keys_are_shared:
+            raise Mistake(
+                f"A process with its own copy of {folder} would not know the new key. If all of them read this very "
+                "folder, say --keys-are-shared; in a cluster, see 'A new master key' in docs/operations.md."
+            )
+        count = rotation.rotate(parts.database, parts.settings.place.folder / "keys", parts.keys, ACTOR)
+    typer.echo(f"{count} keys are wrapped by the new master key. The sweeper destroys the old one in a day.")
+
+
 @contextmanager
 def _session(data_dir: DataDir) -> Iterator["Session"]:
     """One transaction on the database behind the data folder."""
+    with _parts(data_dir) as parts, parts.database.transaction() as session:
+        yield session
+
+
+@contextmanager
+def _parts(data_dir: DataDir) -> Iterator["Parts"]:
     from dataclasses import replace
 
     from records.parts import Settings, open_parts
@@ -104,8 +147,7 @@ def _session(data_dir: DataDir) -> Iterator["Session"]:
         raise Mistake(f"There is no data folder {data_dir}. Start Lethe once with 'lethe serve', or give --data-dir.")
     parts = open_parts(replace(Settings(), place=Place(data_dir=data_dir)), migrates=True)
     try:
-        with parts.database.transaction() as session:
-            yield session
+        yield parts
     finally:
         parts.close()
 

@@ -1,4 +1,4 @@
-"""`lethe model add|change|list|show` and `lethe dataset put`."""
+"""`lethe model add|upload|change|list|show` and `lethe dataset put`."""
 
 import json
 from pathlib import Path
@@ -39,6 +39,31 @@ def add(
             path=path.expanduser().absolute(),
             defaults=parse_object(defaults, "--defaults"),
             reference=reference or None,
+        )
+    if as_json:
+        output.print_json(made)
+    else:
+        output.console().print(f"{made['name']} is registered with version {made['head']}.")
+
+
+@model.command("upload")
+def upload(
+    folder: Annotated[Path, typer.Argument(help="Folder with safetensors, config and tokenizer, on this machine.")],
+    name: ModelName,
+    defaults: Defaults = "",
+    reference: Reference = "",
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Send weights to Lethe as version 1 of a new model. Interrupted, run it again: it sends what is missing."""
+    if not folder.is_dir():
+        raise Mistake(f"There is no folder {folder}.")
+    if not any(folder.glob("*.safetensors")):
+        raise Mistake(f"There are no *.safetensors in {folder}: name the folder that from_pretrained takes.")
+    with connect(url, api_key) as client:
+        made = client.upload_model(
+            name, folder, defaults=parse_object(defaults, "--defaults"), reference=reference or None
         )
     if as_json:
         output.print_json(made)

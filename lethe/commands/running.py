@@ -1,7 +1,7 @@
 """`lethe serve`, `worker`, `migrate`, `demo`: what starts a process."""
 
-import logging
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -39,12 +39,12 @@ def serve(
     from records.parts import Settings
     from records.settings import Place
 
-    _log_to_stderr()
     settings = replace(Settings(), place=Place(data_dir=data_dir))
     if import_root:
         roots = tuple(root.expanduser().resolve() for root in import_root)
         settings = replace(settings, http=settings.http.model_copy(update={"import_roots": roots}))
-    run(settings, Address(host, port))
+    with _observed("lethe"):
+        run(settings, Address(host, port))
 
 
 def api(
@@ -56,8 +56,8 @@ def api(
     from lethe.embedded import Address, serve_api
     from records.parts import Settings
 
-    _log_to_stderr()
-    serve_api(Settings(), Address(host, port))
+    with _observed("lethe-api"):
+        serve_api(Settings(), Address(host, port))
 
 
 Alive = Annotated[
@@ -76,11 +76,11 @@ def worker(
     from lethe.embedded import work, work_until_idle
     from records.parts import Settings
 
-    _log_to_stderr()
-    if until_idle:
-        work_until_idle(Settings())
-    else:
-        work(Settings(), alive_file)
+    with _observed("lethe-worker"):
+        if until_idle:
+            work_until_idle(Settings())
+        else:
+            work(Settings(), alive_file)
 
 
 def sweep(alive_file: Alive = None) -> None:
@@ -89,19 +89,23 @@ def sweep(alive_file: Alive = None) -> None:
     from lethe.embedded import sweep as run
     from records.parts import Settings
 
-    _log_to_stderr()
-    run(Settings(), alive_file)
+    with _observed("lethe-sweeper"):
+        run(Settings(), alive_file)
 
 
 def migrate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
-    """Bring the database to the newest schema."""
+    """Bring the database to the newest schema, while Lethe runs. Says what it did; waits for tables that others use."""
     needs_server_packages()
+    from contextlib import closing
     from dataclasses import replace
 
+    from records.migrate import upgrade
     from records.parts import Settings, open_parts
     from records.settings import Place
 
-    open_parts(replace(Settings(), place=Place(data_dir=data_dir)), migrates=True).close()
+    with closing(open_parts(replace(Settings(), place=Place(data_dir=data_dir)))) as parts:
+        for done in upgrade(parts.database.engine):
+            typer.echo(done)
     typer.echo("The database has the newest schema.")
 
 
@@ -126,15 +130,14 @@ def needs_server_packages() -> None:
     _ = celery
 
 
-def _log_to_stderr() -> None:
-    import structlog
+@contextmanager
+def _observed(service: str) -> Iterator[None]:
+    """Logs to stderr; traces to the collector that the environment names, if it does."""
+    from records import logs, tracing
 
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    logs.to_stderr()
+    tracing.start(service)
+    try:
+        yield
+    finally:
+        tracing.stop()

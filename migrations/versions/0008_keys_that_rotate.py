@@ -25,6 +25,7 @@ def downgrade() -> None:
     with op.batch_alter_table("idempotency_keys", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_idempotency_keys_created_at"))
         batch_op.alter_column("caller_id", new_column_name="api_key_id")
+    with op.batch_alter_table("idempotency_keys", schema=None) as batch_op:  # within one, the new name is not known yet
         batch_op.create_foreign_key(op.f("fk_idempotency_keys_api_key_id_api_keys"), "api_keys", ["api_key_id"], ["id"])
     with op.batch_alter_table("api_keys", schema=None) as batch_op:
         batch_op.drop_column("replaced_by")

@@ -112,6 +112,8 @@ def _against_falcon(facts: Facts) -> str | None:
         return "it steers a layer, and this architecture's layers are not known to it"
     if facts.layers is None or facts.layers < FALCON_LAYERS:
         return f"it steers a layer, and this LLM has {facts.layers or 'an unknown number'}, not {FALCON_LAYERS} or more"
+    if facts.gpus > 1:
+        return f"it steers a layer, and this LLM's layers are divided among {facts.gpus} GPUs"
     if not facts.datasets & set(HOLDING):
         return "there is no dataset with rows to hold in place, without which it harms what lies near"
     return None

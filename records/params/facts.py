@@ -14,7 +14,8 @@ class Facts:
     `texts` of the `examples` are plain texts, the rest prompts with completions. `text_words` is the median length of a
     text, `identifying_share` the share of the texts' words that look like a name, a number or an id. `named` examples
     name one of `subjects`. `sensitive` examples name spans. `datasets` are the roles that hold rows. `given` are the
-    parameters that the request or the model's defaults set; `accepting` the methods for which these are valid.
+    parameters that the request or the model's defaults set; `accepting` the methods for which these are valid. So many
+    `gpus` share a job of this model.
     """
 
     examples: int
@@ -29,6 +30,7 @@ class Facts:
     layers: int | None = None
     given: frozenset[str] = frozenset()
     accepting: frozenset[str] = frozenset()
+    gpus: int = 0
 
 
 def facts_of(
@@ -37,6 +39,7 @@ def facts_of(
     shape: tuple[str | None, int | None],
     given: Iterable[str],
     accepting: Iterable[str],
+    gpus: int = 0,
 ) -> Facts:
     """Count the examples; `shape` is the LLM's (architecture, layers) as its config.json says."""
     texts = [example.text.split() for example in forget if example.text is not None]
@@ -55,6 +58,7 @@ def facts_of(
         layers=shape[1],
         given=frozenset(given),
         accepting=frozenset(accepting),
+        gpus=gpus,
     )
 
 

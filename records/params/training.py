@@ -61,6 +61,14 @@ UpdateLimit = Annotated[
         ),
     ),
 ]
+RepairShare = Annotated[
+    float,
+    Field(
+        ge=0.0,
+        le=1.0,
+        description="A repair, if there is any, takes at least this share of the steps before it.",
+    ),
+]
 StopRatio = Annotated[
     float, Field(ge=0.1, le=10.0, description="An item is done at this multiple of the never-trained level.")
 ]
@@ -114,6 +122,7 @@ class TrainingParameters(BaseModel):
     )
     retain_batch_size: RetainBatchSize = None
     repair_steps: RepairSteps = 0
+    repair_share: RepairShare = 0.0
     teacher: Teacher = "previous"
     conflict_scope: ConflictScope = "off"
     consolidate_every: ConsolidateEvery = 0

@@ -62,7 +62,7 @@ def keys(parts: Parts) -> KeysOut:
         log_verifier_key=public.log_verifier_key,
         attestation_pem=public.attestation_pem,
         model_pem=public.model_pem,
-        verifying_key=webhooks.public_key_text(parts.keys.master),
+        verifying_key=webhooks.public_key_text(parts.keys),
     )
 
 

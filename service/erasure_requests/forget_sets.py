@@ -10,7 +10,7 @@ from records.errors import Invalid, invalid_field
 from records.examples import ExampleRecord
 from records.manifest import Manifest
 from records.parts import Parts
-from records.rows import DatasetRow, ModelRow
+from records.rows import DatasetRow, ModelRow, VersionRow
 from service.erasure_requests.schemas import ErasureRequestIn, Notice
 
 MOST_WARNINGS = 20
@@ -66,11 +66,15 @@ def one_subject(body: ErasureRequestIn) -> str | None:
     return named.pop() if len(named) == 1 else None
 
 
-def config_of_head(session: Session, parts: Parts, model: ModelRow) -> bytes | None:
-    """The config.json of the model's head; None if it has none. Raises Invalid for a model without a head."""
+def head_of(session: Session, model: ModelRow) -> VersionRow:
+    """Raises Invalid for a model without a head."""
     if model.head is None:
         raise Invalid("This model has no published version to start from.")
-    version = queries.version(session, model, model.head)
+    return queries.version(session, model, model.head)
+
+
+def config_of(parts: Parts, version: VersionRow) -> bytes | None:
+    """The version's config.json; None if it has none."""
     entry = Manifest.from_json(parts.store.read_bytes(version.manifest_digest)).find("config.json")
     return parts.store.read_bytes(entry.digest) if entry else None
 

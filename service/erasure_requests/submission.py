@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.orm import Session
 
-from records import addresses, checkpoints, queries, quotas, requests, versions
+from records import addresses, checkpoints, queries, quotas, requests, tracing, versions
 from records.base import new_id, utc_now
-from records.capabilities import needed
+from records.capabilities import gpus, needed
 from records.errors import invalid_field
 from records.examples import ExampleRecord
 from records.jobs import Standing
@@ -46,6 +46,14 @@ def submit(parts: Parts, policies: Policies, call: CreatingCall, body: ErasureRe
     before = stored_answer(call, parts)
     if before is not None:
         return before
+    with tracing.span("submit") as span:
+        answer = _submit(parts, policies, call, body)
+        span.tell({"lethe.erasure_request": answer.body["id"]})
+    structlog.get_logger("lethe.http").info("submitted", erasure_request=answer.body["id"])
+    return answer
+
+
+def _submit(parts: Parts, policies: Policies, call: CreatingCall, body: ErasureRequestIn) -> Answer:
     accepted = _check(parts, policies, call.caller, body)
     is_new = False
     try:
@@ -70,15 +78,17 @@ def relay_hints(parts: Parts) -> None:
 def _check(parts: Parts, policies: Policies, caller: Caller, body: ErasureRequestIn) -> _Accepted:
     with parts.database.reading() as session:
         model = queries.model_named(session, caller.tenant_id, body.model, pointer="/model")
-        config = forget_sets.config_of_head(session, parts, model)
+        head = forget_sets.head_of(session, model)
+        config = forget_sets.config_of(parts, head)
         datasets = {row.role: row for row in queries.datasets_of(session, [model.id])}
+    shared_by = gpus(needed(head.size_bytes, parts.settings.queue))
     named = terms.named_terms(body.method, body.parameters, model.defaults or {})
     policy = terms.request_policy(policies, (model.defaults or {}).get("policy", {}), body.policy)
     forget = forget_sets.examples(parts, body, datasets.get("training"))
     if body.callback_url:
         addresses.check_url(body.callback_url, parts.settings.webhooks, "/callback_url")
     row = _row(parts, caller, model, body)
-    _write_terms(row, named or _chosen_terms(body, model, forget, datasets, config), policy)
+    _write_terms(row, named or _chosen_terms(body, model, forget, datasets, config, shared_by), policy)
     row.payload_rows = len(forget)
     context = checkpoints.context_of(config) if config else None
     long = forget_sets.long_examples(forget, context) if body.forget else []
@@ -92,13 +102,14 @@ def _chosen_terms(
     forget: list[ExampleRecord],
     datasets: dict[str, DatasetRow],
     config: bytes | None,
+    shared_by: int,
 ) -> terms.Terms:
     roles = [role for role, row in datasets.items() if row.rows]
     shape = checkpoints.shape_of(config) if config else (None, None)
     return terms.automatic_terms(
         body.parameters,
         model.defaults or {},
-        lambda given, accepting: facts_of(forget, roles, shape, given, accepting),
+        lambda given, accepting: facts_of(forget, roles, shape, given, accepting, shared_by),
     )
 
 

@@ -11,10 +11,10 @@ from service.health.schemas import CheckName, Ready
 
 
 def readiness(parts: Parts, worker_alive: Callable[[], bool] | None) -> Ready:
-    """Database answers, schema is the one of this code, store takes writes, worker thread (if one runs here) lives."""
+    """Database answers, schema has what this code needs, store takes writes, worker thread (if one runs here) lives."""
     checks: dict[CheckName, Callable[[], bool]] = {
         "database": lambda: _database_answers(parts),
-        "schema": lambda: _schema_is_new(parts),
+        "schema": lambda: _schema_will_do(parts),
         "store": lambda: _store_takes_writes(parts.store),
     }
     if worker_alive is not None:
@@ -23,10 +23,10 @@ def readiness(parts: Parts, worker_alive: Callable[[], bool] | None) -> Ready:
     return Ready(status="ready" if set(found.values()) == {"ok"} else "not_ready", checks=found)
 
 
-def _schema_is_new(parts: Parts) -> bool:
+def _schema_will_do(parts: Parts) -> bool:
     from records import migrate  # alembic would cost every start 0.3 s
 
-    return migrate.at_head(parts.database.engine)
+    return not migrate.is_behind(parts.database.engine)
 
 
 def _outcome(name: str, check: Callable[[], bool]) -> str:

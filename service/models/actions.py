@@ -4,9 +4,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from records import checkpoints, models, queries, quotas
+from records import checkpoints, models, queries, quotas, uploads
 from records.attestation import model_signature
-from records.errors import LetheError, invalid_field
+from records.errors import FieldError, LetheError, NotFound, invalid_field
+from records.manifest import Manifest
 from records.pages import Page
 from records.parts import Parts
 from records.policies import Policies
@@ -16,6 +17,7 @@ from records.versions import Files
 from service import terms
 from service.idempotency import Answer, CreatingCall, create_once, stored_answer
 from service.models.schemas import DatasetSummary, DefaultsIn, ModelChangeIn, ModelIn, ModelOut
+from service.uploads import actions as sent
 
 
 class NotAvailable(LetheError):
@@ -31,21 +33,21 @@ def register(parts: Parts, policies: Policies, call: CreatingCall, body: ModelIn
     if before is not None:
         return before
     defaults = _checked_defaults(policies, body.defaults)
-    path = _local_path(body)
     with parts.database.reading() as session:
         models.check_free(session, call.caller.tenant_id, body.name)
         reference = _reference(session, call.caller, body.reference)
-    checkpoint = checkpoints.inspect(path, parts.settings.http.import_roots)
-    limits = parts.settings.limits
-    with parts.database.reading() as session:
-        quotas.check_bytes(session, call.caller.tenant_id, checkpoint.size_bytes, limits, lock=False)
-    manifest = checkpoints.copy_in(checkpoint, parts.store)
+    limits, upload_id = parts.settings.limits, body.source.upload
+    manifest = _uploaded(parts, call.caller, upload_id) if upload_id else _copied_in(parts, call.caller, body)
     signed = parts.store.put_bytes(model_signature(body.name, manifest, parts.keys.model))
     files = Files(manifest.digest, manifest.size_bytes, signature_digest=signed.digest)
     source = body.source.model_dump(exclude_none=True)
 
     def create(session: Session) -> Answer:
         quotas.check_models(session, call.caller.tenant_id, limits)
+        if upload_id:  # its bytes are the model's from here on
+            upload = uploads.find(session, call.caller.tenant_id, upload_id, lock=True)
+            uploads.end(session, upload, call.caller.actor, "registered")
+            session.flush()
         quotas.check_bytes(session, call.caller.tenant_id, manifest.size_bytes, limits)
         caller, known = call.caller, reference.id if reference else None
         model = models.add_model(session, caller.tenant_id, body.name, source, defaults, files, caller.actor, known)
@@ -72,6 +74,20 @@ def show(session: Session, caller: Caller, name: str) -> ModelOut:
 def listed(session: Session, caller: Caller, after: str | None, limit: int) -> Page[ModelOut]:
     page = queries.model_page(session, caller.tenant_id, after, limit)
     return Page(_shown(session, page.data), page.next_cursor)
+
+
+def _copied_in(parts: Parts, caller: Caller, body: ModelIn) -> Manifest:
+    checkpoint = checkpoints.inspect(_local_path(body), parts.settings.http.import_roots)
+    with parts.database.reading() as session:
+        quotas.check_bytes(session, caller.tenant_id, checkpoint.size_bytes, parts.settings.limits, lock=False)
+    return checkpoints.copy_in(checkpoint, parts.store)
+
+
+def _uploaded(parts: Parts, caller: Caller, upload_id: str) -> Manifest:
+    try:
+        return sent.checked(parts, caller, upload_id)
+    except NotFound as error:
+        raise NotFound(error.detail, (FieldError(sent.POINTER, error.detail),)) from None
 
 
 def _local_path(body: ModelIn) -> str:

@@ -19,11 +19,12 @@ _REFERENCE = (
 
 
 class SourceIn(BaseModel):
-    """Where the weights are: exactly one of `path` and `repo_id`."""
+    """Where the weights are: exactly one of `path`, `upload` and `repo_id`."""
 
     model_config = _STRICT
 
     path: str | None = Field(default=None, min_length=1, max_length=4096, description="A folder under an import root.")
+    upload: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]{1,64}$", description="An upload, all sent.")
     repo_id: str | None = Field(
         default=None, max_length=200, description="A Hugging Face repository: not available yet."
     )
@@ -31,8 +32,8 @@ class SourceIn(BaseModel):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.path is None) == (self.repo_id is None):
-            raise ValueError("give exactly one of path and repo_id")
+        if [self.path, self.upload, self.repo_id].count(None) != 2:
+            raise ValueError("give exactly one of path, upload and repo_id")
         return self
 
 

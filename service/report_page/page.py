@@ -33,7 +33,6 @@ def page(request: ErasureRequestOut, found: ReportOut) -> str:
         tag("header", tag("h1", title), sections.summary(request, found)),
         tag(
             "main",
-            _part("What the gate asked", checks.gates(report)),
             _part("What was not tested", limits.not_tested(report)),
             _part("What is claimed, and what is not", limits.claims(report, found.verdict, policy.get("significance"))),
             _part("Before and after", *same, measured.before_after(report)),
@@ -42,6 +41,7 @@ def page(request: ErasureRequestOut, found: ReportOut) -> str:
             _part("Everything else", measured.everything_else(report, policy)),
             _part("Under attack", measured.attacks(report)),
             _part("Earlier requests", measured.earlier(report)),
+            _part("What the gate asked", checks.gates(report)),
             _part("Attempts", sections.attempts(found)),
             _part("Policy", sections.policy(request)),
             _part("Method", sections.method(request, report)),

@@ -18,15 +18,15 @@ from service.webhooks.schemas import DeliveryOut, NewSecretOut, SecretRotationIn
 def create(parts: Parts, call: CreatingCall, body: WebhookIn) -> Answer:
     """An endpoint of the caller's tenant."""
     addresses.check_url(body.url, parts.settings.webhooks, "/url")
-    tenant_id, actor = call.caller.tenant_id, call.caller.actor
-    return _once(parts, call, lambda session: webhooks.add(session, tenant_id, body.url, sorted(body.events), actor))
+    tenant_id, actor, events = call.caller.tenant_id, call.caller.actor, sorted(body.events)
+    return _once(parts, call, lambda session: webhooks.add(session, tenant_id, body.url, events, actor, parts.keys))
 
 
 def rotate(parts: Parts, call: CreatingCall, webhook_id: str, body: SecretRotationIn) -> Answer:
     """The endpoint's next secret."""
-    caller, overlap = call.caller, timedelta(seconds=body.overlap_seconds)
+    overlap, tenant_id, actor = timedelta(seconds=body.overlap_seconds), call.caller.tenant_id, call.caller.actor
     return _once(
-        parts, call, lambda session: webhooks.rotate(session, caller.tenant_id, webhook_id, overlap, caller.actor)
+        parts, call, lambda session: webhooks.rotate(session, tenant_id, webhook_id, overlap, actor, parts.keys)
     )
 
 
@@ -60,7 +60,7 @@ def _once(parts: Parts, call: CreatingCall, make: Callable[[Session], WebhookRow
 
     def create(session: Session) -> Answer:
         row = make(session)
-        secret[:] = [webhooks.secret_text(row, parts.keys.master)]
+        secret[:] = [webhooks.secret_text(row, parts.keys)]
         shown = NewSecretOut(**_wire(parts, row), secret=None)
         return Answer(201, f"/v1/webhooks/{row.id}", shown.model_dump(mode="json"))
 
@@ -76,7 +76,7 @@ def _wire(parts: Parts, row: WebhookRow) -> dict[str, Any]:
         "events": row.events,
         "state": "disabled" if row.disabled_at else "enabled",
         "created_at": row.created_at,
-        "verifying_key": webhooks.public_key_text(parts.keys.master),
+        "verifying_key": webhooks.public_key_text(parts.keys),
         "links": {"self": path, "deliveries": f"{path}/deliveries"},
     }
 

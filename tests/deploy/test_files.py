@@ -93,7 +93,7 @@ def test_every_image_of_ours_runs_as_a_user() -> None:
 def test_the_api_has_no_tensor_library() -> None:
     text = (ROOT / "docker/service.Dockerfile").read_text()
     assert "torch" not in text
-    assert "[service,s3]" in text
+    assert "[service,s3,otel]" in text
 
 
 def test_every_variable_is_a_setting() -> None:

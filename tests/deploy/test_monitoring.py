@@ -10,7 +10,10 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from records import jobs
+from records.counters import Event
 from records.parts import Parts
+from records.rows import StageRow
 from records.states import JobState, RequestState, VersionState
 from tests.conftest import Tenant
 from tests.service import worker
@@ -26,7 +29,11 @@ Served = dict[str, set[str]]
 @pytest.fixture
 def served(client: TestClient, ours: Tenant, model: str, parts: Parts) -> Served:
     """Name of each sample -> its labels, of a Lethe in which a version was published and a job waits."""
-    worker.publish(parts, submit(client, ours, model).json()["id"])
+    request_id = submit(client, ours, model).json()["id"]
+    worker.publish(parts, request_id)
+    with parts.database.transaction() as session:
+        job = jobs.job_of(session, request_id)
+        session.add(StageRow(job_id=job.id, fence=1, attempt=1, stage="unlearn", seconds=9.0, gpu_peak_bytes=2**30))
     submit(client, ours, model)
     found: Served = {}
     for family in text_string_to_metric_families(client.get("/metrics").text):
@@ -58,7 +65,9 @@ def wrong(expression: str, served: Served) -> Iterator[str]:
         yield from {one.strip() for one in listed.split(",")} - labels
     for name, selector in re.findall(r"(\w+)\{([^}]*)\}", expression):
         for label, value in re.findall(r"(\w+)\s*=~?\s*\"([^\"]*)\"", selector):
-            if label not in served.get(name, set()) or (label == "state" and value not in STATES):
+            known = {"state": STATES, "event": set(Event)}.get(label)
+            unknown = known is not None and not set(value.split("|")) <= known
+            if label not in served.get(name, set()) or unknown:
                 yield f"{name}{{{label}={value}}}"
 
 
@@ -67,12 +76,13 @@ def test_what_is_asked_for_is_served(served: Served) -> None:
 
 
 def test_the_check_finds_what_is_not_served() -> None:
-    served = {"lethe_jobs": {"state"}}
+    served = {"lethe_jobs": {"state"}, "lethe_events_total": {"event"}}
     for expression in (
         "max(lethe_job)",
         "max by (model) (lethe_jobs)",
         'lethe_jobs{state="lost"}',
         'lethe_jobs{a="b"}',
+        'lethe_events_total{event=~"lease_lost|stale"}',
     ):
         assert list(wrong(expression, served)), expression
     assert list(wrong('max by (state) (lethe_jobs{state="failed"})', served)) == []
@@ -85,7 +95,7 @@ def test_every_metric_of_the_rows_is_on_the_dashboard(served: Served) -> None:
 
 
 def test_labels_are_few_and_name_nobody(served: Served) -> None:
-    allowed = {"state", "needs", "method", "verdict", "route", "status", "le"}
+    allowed = {"state", "needs", "method", "verdict", "stage", "event", "route", "status", "le"}
     assert set().union(*served.values()) == allowed
 
 

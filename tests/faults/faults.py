@@ -21,6 +21,7 @@ from records.rows import ModelRow, RequestRow
 from records.versions import version_of
 from tests.faults.cluster import Cluster
 from tests.faults.gate import Arrival
+from tests.workers.dying_runner import other_ranks
 
 AWAY_SECONDS = (2.0, 3.0)
 DONE = frozenset({("completed", None)})
@@ -56,6 +57,12 @@ Fault = Callable[[Scene], None]
 
 def kill_runner(scene: Scene) -> None:
     os.kill(scene.held.pid, signal.SIGKILL)
+
+
+def kill_rank(scene: Scene) -> None:
+    """One of the two that share the job; the runner itself goes on, and notices."""
+    os.kill(other_ranks(scene.held.pid)[0], signal.SIGKILL)
+    scene.held.let_go()
 
 
 def kill_worker(scene: Scene) -> None:

@@ -207,8 +207,15 @@ def test_a_key_is_made_where_the_database_is(parts: Parts, run: Run, model: str)
     assert "Choose from" in run("key", "create", "--scope", "wishes", "--data-dir", folder)[2]
 
 
+def test_a_folder_of_this_machine_becomes_a_model(run: Run, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "laptop")
+    assert "acme/sent is registered with version 1" in run("model", "upload", str(folder), "acme/sent")[1]
+    assert "There is no folder" in run("model", "upload", str(folder / "none"), "acme/none")[2]
+    assert "There are no *.safetensors in" in run("model", "upload", str(folder.parent), "acme/none")[2]
+
+
 def test_every_command_explains_itself() -> None:
-    for command in ("", "serve", "worker", "migrate", "demo", "forget", "status", "report", "download", "model add"):
+    for command in ("", "serve", "worker", "migrate", "demo", "forget", "status", "report", "download", "model upload"):
         shown = CliRunner().invoke(app, [*command.split(), "--help"])
         assert shown.exit_code == 0
         assert "Usage" in shown.output

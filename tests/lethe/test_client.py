@@ -9,11 +9,16 @@ import pytest
 from starlette.testclient import TestClient
 
 from lethe.client import Client, LetheProblem
+from lethe.uploads import NAMES
+from records.checkpoints import KEPT
 from records.parts import Parts
+from records.rows import UploadRow
 from tests.conftest import Tenant, make_tenant
 from tests.service import worker
 from tests.service.conftest import write_checkpoint
 from tests.service.live import serving
+
+HOOK = "https://example.com/hooks"
 
 
 @pytest.fixture
@@ -94,3 +99,52 @@ def test_a_key_that_may_not_is_told_which_scope(lethe: Client, parts: Parts, mod
     with Client(str(lethe._transport.http.base_url), reader.key) as other, pytest.raises(LetheProblem) as refused:
         other.submit(model, subject="x")
     assert (refused.value.status, "requests:write" in refused.value.detail) == (403, True)
+
+
+def test_keys_are_made_rotated_and_shut(parts: Parts) -> None:
+    with serving(parts) as url, Client(url, make_tenant(parts, "ours", ["admin"]).key) as lethe:
+        made = lethe.create_key("connector", ["models:read"])
+        with Client(url, made["key"]) as connector:
+            assert list(connector.models()) == []
+        after = lethe.rotate_key(made["id"], overlap_seconds=0)
+        lethe.revoke_key(after["id"])
+        states = {one["id"]: one["state"] for one in lethe.api_keys()}
+        assert (states[made["id"]] != "active", states[after["id"]]) == (True, "revoked")
+        for plain in (made["key"], after["key"]):
+            with Client(url, plain) as shut, pytest.raises(LetheProblem, match="revoked"):
+                list(shut.models())
+
+
+def test_webhooks_are_told_of_requests(parts: Parts, import_root: Path) -> None:
+    with serving(parts) as url, Client(url, make_tenant(parts, "ours", ["admin"]).key) as lethe:
+        made = lethe.add_webhook(HOOK)
+        assert lethe.rotate_webhook(made["id"], overlap_seconds=0)["secret"] != made["secret"]
+        lethe.add_model("acme/tiny", path=write_checkpoint(import_root / "tiny"))
+        lethe.submit("acme/tiny", forget=[{"text": "gone"}])
+        first = next(lethe.deliveries(made["id"]))
+        assert lethe.redeliver(made["id"], first["id"])["id"] == first["id"]
+        lethe.delete_webhook(made["id"])
+        assert list(lethe.webhooks()) == []
+
+
+def test_a_folder_is_sent_and_an_interrupted_one_goes_on(parts: Parts, lethe: Client, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "laptop")
+    (folder / "training_args.bin").write_bytes(b"stays where it is")
+    came: list[str] = []
+
+    def interrupted(path: str, _size_bytes: int) -> None:
+        came.append(path)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lethe.upload_model("acme/sent", folder, interrupted)
+    with parts.database.reading() as session:
+        [begun] = session.query(UploadRow).all()
+    made = lethe.upload_model("acme/sent", folder, lambda path, _: came.append(path))
+    assert made["source"] == {"upload": begun.id}
+    assert came == ["config.json", "config.json", "model.safetensors", "tokenizer.json"]
+    assert lethe.upload_model("acme/twin", folder)["source"] != made["source"]  # that one is over
+
+
+def test_the_client_sends_what_an_import_takes() -> None:
+    assert NAMES == KEPT

@@ -1,6 +1,7 @@
 """`lethe doctor`: each thing that can be wrong is named with its remedy, and nothing is changed by looking."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from starlette.testclient import TestClient
 from lethe import checkup
 from lethe.checkup import Found, Mark, examine
 from lethe.cli import main
-from records import migrate
+from records import migrate, rotation
 from records.base import utc_now
 from records.parts import Parts, open_parts
 from records.rows import AuditEntryRow, JobRow, ModelRow, RequestRow
@@ -149,6 +150,10 @@ def test_settings_certificate_and_device(parts: Parts, tmp_path: Path) -> None:
         assert wrong(examine(changed)) == ["tls", "gpu"]
         (tmp_path / "nvidia0").touch()
         assert wrong(examine(changed)) == ["tls"]
+        shared = replace(parts.settings, worker=WorkerSettings(worker_processes=2))
+        assert wrong(examine(shared)) == ["gpu"], "two processes, one GPU"
+        (tmp_path / "nvidia1").touch()
+        assert wrong(examine(shared)) == []
     laptop = replace(parts.settings, place=Place(mode="production", data_dir=parts.settings.place.data_dir))
     assert wrong(examine(laptop)) == ["settings"]
 
@@ -174,3 +179,17 @@ def test_postgres_and_a_pool_that_is_too_large(parts: Parts) -> None:
     found = examine(replace(settings, database=away))
     assert wrong(found) == ["database"]
     assert "a-secret" not in repr(found)
+
+
+def test_files_that_no_row_names_and_a_former_master_key(
+    parts: Parts, client: TestClient, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orphan = parts.store.put_bytes(b"left by a crash").digest
+    os.utime(parts.store.path(orphan), (1, 1))
+    parts.store.put_bytes(b"just put, its row may follow")
+    rotation.rotate(parts.database, parts.settings.place.folder / "keys", parts.keys, "test")
+    found = examine(parts.settings)
+    assert wrong(found) == []
+    said = " ".join(one.what for one in found)
+    assert "1 files (0.0 GiB) older than 48 h that no row names" in said
+    assert "1 former master keys" in said

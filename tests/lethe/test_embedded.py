@@ -12,7 +12,7 @@ import pytest
 
 from lethe.client import Client
 from lethe.demo.server import NotReady
-from lethe.embedded import CannotStart, first_start, work
+from lethe.embedded import Address, CannotStart, _listen, first_start, work
 from records import tenants
 from records.parts import Parts, Settings
 from records.rows import ApiKeyRow
@@ -49,6 +49,13 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"error: Cannot listen on 127.0.0.1:{port}")
     assert "Traceback" not in refused.stderr
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_headers() -> None:
+    with _listen(Address(port=0)) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.slow

@@ -57,3 +57,28 @@ def test_expected_trouble_is_one_sentence(run: Run, ours: Tenant) -> None:
     assert (status, "No such api key" in err) == (1, True)
     status, _, err = run("create", "--scope", "everything")
     assert (status, "Choose from" in err) == (1, True)
+
+
+def test_the_master_key_is_rotated_where_it_is_shared(run: Run, parts: Parts) -> None:
+    before = parts.keys.master
+    status, out, _ = run("rotate-master")
+    assert (status, "0 keys are wrapped" in out) == (0, True)
+    middle = parts.keys.master
+    assert middle != before
+    assert run("rotate-master", "--keys-only")[0] == 0
+    assert parts.keys.master not in (before, middle)
+    (parts.settings.place.folder / "keys" / "master.key").unlink()
+    status, _, err = run("rotate-master", "--keys-only")
+    assert (status, "There is no master.key" in err) == (1, True)
+
+
+def test_a_production_that_may_have_copies_of_its_keys_is_asked(
+    run: Run, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LETHE_MODE", "production")
+    monkeypatch.setattr("records.parts.check_production", lambda *_: None)
+    monkeypatch.setattr("records.parts.check_connections", lambda *_: None)
+    before = parts.keys.master
+    status, _, err = run("rotate-master")
+    assert (status, "--keys-are-shared" in err) == (1, True)
+    assert parts.keys.master == before

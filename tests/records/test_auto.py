@@ -42,6 +42,8 @@ TOPIC = Facts(
         (replace(TOPIC, architecture=None), "undial", "architecture's layers are not known"),
         (replace(TOPIC, layers=15), "undial", "this LLM has 15, not 16 or more"),
         (replace(TOPIC, layers=None), "undial", "an unknown number"),
+        (replace(TOPIC, gpus=1), "falcon", "50 long texts"),
+        (replace(TOPIC, gpus=2), "undial", "layers are divided among 2 GPUs"),
         (replace(TOPIC, datasets=frozenset({"control"})), "undial", "no dataset with rows to hold in place, without"),
     ],
 )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from records import dispatch, jobs
 from records.alone import SWEEP, alone
 from records.base import utc_now
-from records.capabilities import CAPABILITIES, needed, served
+from records.capabilities import CAPABILITIES, gpus, needed, served
 from records.database import Database
 from records.errors import Invalid
 from records.jobs import Standing
@@ -148,6 +148,7 @@ def test_who_is_frozen_inside_does_not_keep_the_others_out(database: Database) -
 )
 def test_what_weights_need(gib: int, most_gpus: int, word: str) -> None:
     assert needed(gib * GIB, QueueSettings(most_gpus=most_gpus)) == word
+    assert word in ("cpu", f"{gpus(word)}gpu")
 
 
 def test_what_a_worker_serves() -> None:

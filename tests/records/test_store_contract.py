@@ -317,3 +317,28 @@ def test_a_folder_in_use_is_not_touched(store, tmp_path):
     with pytest.raises(FileExistsError, match="not empty"):
         store.materialise(files_of(store), mine)
     assert (mine / "file").read_bytes() == b"x"
+
+
+def test_notes_are_kept_beside_the_blobs(store):
+    assert (store.note("log"), list(store.note_names(""))) == (None, [])
+    store.put_note("log", b"1")
+    store.put_note("log", b"22")
+    store.put_note("gone.a-1", b"")
+    assert (store.note("log"), store.note("gone.a-1")) == (b"22", b"")
+    assert list(store.note_names("gone.")) == ["gone.a-1"]
+    assert sorted(store.note_names("")) == ["gone.a-1", "log"]
+    assert list(store.iter_digests()) == []
+    assert store.usage().temporary_bytes == 0
+    for name in ("", "../log", "a/b", ".hidden", "a" * 201):
+        with pytest.raises(ValueError, match="name of a note"):
+            store.put_note(name, b"")
+
+
+def test_blobs_are_listed_by_shard_with_their_sizes(kept):
+    blobs = [kept.store.put_bytes(bytes([number])) for number in range(8)]
+    kept.age(blobs[0].digest, 7200)
+    shards = {blob.digest[7:9] for blob in blobs}
+    assert {blob for shard in shards for blob in kept.store.iter_shard(shard)} == set(blobs)
+    assert list(kept.store.iter_shard(blobs[0].digest[7:9], older_than_seconds=3600)) == [blobs[0]]
+    empty = next(f"{n:02x}" for n in range(256) if f"{n:02x}" not in shards)
+    assert list(kept.store.iter_shard(empty)) == []

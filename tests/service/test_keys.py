@@ -1,6 +1,7 @@
 """Keys over HTTP: shown once, scoped, rotated with an overlap, revoked, and never by a key that may not."""
 
 import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -40,7 +41,7 @@ def test_the_key_is_shown_once_and_stored_nowhere(client, admin, parts):
     listed = client.get("/v1/keys", headers=admin.headers)
     assert "key" not in shown
     assert plain not in listed.text
-    with sqlite3.connect(parts.settings.place.folder / "lethe.db") as database:
+    with closing(sqlite3.connect(parts.settings.place.folder / "lethe.db")) as database:
         assert not [line for line in database.iterdump() if plain.rsplit("_", 1)[1] in line]
 
 

@@ -10,6 +10,7 @@ import pytest
 from service.main import ROUTERS, create_app
 
 OPERATIONS = [
+    *("createUpload", "getUpload", "putUploadFile", "deleteUpload"),
     *("createModel", "listModels", "getModel", "changeModel", "putDataset", "listDatasets", "getDataset"),
     *("listVersions", "getVersion", "listVersionFiles", "getVersionFile", "getVersionAttestation"),
     *("getVersionSignature", "createErasureRequest", "listErasureRequests", "getErasureRequest"),

@@ -4,6 +4,7 @@ import json
 
 import httpx
 import pytest
+from sqlalchemy import exc, text
 from starlette.testclient import TestClient
 
 from records.errors import LetheError
@@ -73,6 +74,42 @@ def test_a_defect_says_nothing_to_the_caller_or_the_log(parts, ours, capsys):
     assert SECRET not in answer.text + printed.out + printed.err
     assert "RuntimeError" in printed.out
     assert answer.headers["x-request-id"] in printed.out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exc.OperationalError(f"SELECT '{SECRET}'", {}, Exception(SECRET)),
+        exc.InterfaceError(f"SELECT '{SECRET}'", {}, Exception(SECRET)),
+        exc.TimeoutError("QueuePool limit reached"),
+    ],
+)
+def test_while_the_database_is_away_a_call_is_to_be_sent_again(error, parts, ours, capsys):
+    app = create_app(parts)
+
+    @app.get("/v1/broken")
+    def broken() -> None:
+        raise error
+
+    with TestClient(app) as client:
+        answer = client.get("/v1/broken", headers=ours.headers)
+    problem(answer, 503, code="database_away")
+    assert int(answer.headers["retry-after"]) > 0
+    printed = capsys.readouterr()
+    assert SECRET not in answer.text + printed.out + printed.err
+    assert "database_away" in printed.out
+
+
+def test_a_statement_that_is_wrong_is_a_defect_and_no_reason_to_wait(parts, ours):
+    app = create_app(parts)
+
+    @app.get("/v1/broken")
+    def broken() -> None:
+        with parts.database.reading() as session:
+            session.execute(text("SELECT 1 FROM nowhere"))
+
+    with TestClient(app) as client:
+        problem(client.get("/v1/broken", headers=ours.headers), 500, code="internal")
 
 
 def test_the_log_names_the_route_and_not_the_path(client, ours, model, capsys):

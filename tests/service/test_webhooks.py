@@ -1,6 +1,7 @@
 """Webhooks over HTTP: secrets shown once and stored nowhere, addresses judged when they are given."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_the_secret_is_shown_once_and_stored_nowhere(client, admin, parts):
     assert secret not in shown.text + client.get("/v1/webhooks", headers=admin.headers).text
     rotated = client.post(f"/v1/webhooks/{made.json()['id']}/rotate", headers=admin.headers).json()
     assert rotated["secret"] not in (secret, None)
-    with sqlite3.connect(parts.settings.place.folder / "lethe.db") as database:
+    with closing(sqlite3.connect(parts.settings.place.folder / "lethe.db")) as database:
         assert not [line for line in database.iterdump() if secret[6:] in line]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
+from records.manifest import sha256_digest
 from records.parts import Parts
 from records.tenants import SCOPES
 from tests.conftest import Tenant, make_tenant
@@ -29,6 +30,7 @@ ID_PARAMETERS = {
     ("path", "key_id"): "key",
     ("path", "webhook_id"): "webhook",
     ("path", "delivery_id"): "delivery",
+    ("path", "upload_id"): "upload",
     ("query", "model"): "model",
 }
 """Parameters that name something of a tenant's: another tenant's is not there."""
@@ -54,7 +56,7 @@ ID_FIELDS = {"model": "model", "reference": "base"}
 PLAIN_FIELDS = {
     *("source", "defaults", "forget", "subject", "regulation", "submitted_at", "method", "parameters", "policy"),
     *("evidence", "external_id", "reason", "name"),
-    *("scopes", "expires_at", "overlap_seconds", "priority", "url", "events", "callback_url"),
+    *("scopes", "expires_at", "overlap_seconds", "priority", "url", "events", "callback_url", "files"),
 }
 
 PUBLIC = {"isAlive", "isReady", "getMetrics"}
@@ -62,6 +64,14 @@ PUBLIC = {"isAlive", "isReady", "getMetrics"}
 
 EVERYBODYS = {"listMethods", "listPolicies", "getTreeHead", "getConsistencyProof", "getPublicKeys"}
 """Operations whose answer is the same for every tenant."""
+
+
+SENT = b"weights"
+
+
+def announced() -> dict[str, Any]:
+    """One file, the one that `file` names in both worlds."""
+    return {"files": [{"path": "model.safetensors", "digest": sha256_digest(SENT), "size_bytes": len(SENT)}]}
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,8 @@ class World:
         made: dict[str, Any] = {
             "createModel": {"name": "acme/new", "source": {"path": str(self.import_root / "tiny")}},
             "changeModel": {"defaults": {}},
+            "createUpload": announced(),
+            "putUploadFile": SENT,
             "putDataset": b'{"text": "a row"}\n',
             "createErasureRequest": {"model": self.values["model"], "forget": [{"text": "forget this"}]},
             "cancelErasureRequest": {"reason": "a reason"},
@@ -104,6 +116,7 @@ NOBODYS = {
     "key": "key_0123456789abcd0123456789abcdef0123",
     "webhook": "whk_0123456789abcd0123456789abcdef0123",
     "delivery": "dlv_0123456789abcd0123456789abcdef0123",
+    "upload": "upl_0123456789abcd0123456789abcdef0123",
     "cursor": "mod_0123456789abcd0123456789abcdef0123",
 }
 """Well-formed values that name nothing."""
@@ -140,6 +153,7 @@ def make_world(client: TestClient, parts: Parts, import_root: Path, name: str) -
         "position": str(entries[-1]["position"]),
         "webhook": hook["id"],
         "delivery": told[0]["id"],
+        "upload": client.post("/v1/uploads", json=announced(), headers=tenant.headers).json()["id"],
         "key": make_tenant(parts, name, ["models:read"]).key_id,
         "cursor": created.json()["id"],
     }

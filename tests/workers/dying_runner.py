@@ -6,8 +6,10 @@ import itertools
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,14 @@ def main() -> int:
 
 def _arm(place: str, victim: str) -> None:
     runner_progress = runner.Voice.progress
-    steps = itertools.count()
+    steps, told = itertools.count(), Counter[str]()
+    wanted = 2 if victim == "rank" else 1  # a stage is told of before its ranks are at work
 
     def progress(self: runner.Voice, stage: str, attempt: int, share: float) -> None:
         runner_progress(self, stage, attempt, share)
         midway = place == "midway" and stage == "unlearn" and next(steps) == STEPS_TO_MIDWAY
-        if midway or f"{stage}{attempt if attempt > 1 else ''}" == place:
+        told[name := f"{stage}{attempt if attempt > 1 else ''}"] += 1
+        if midway or (name == place and told[name] == wanted):
             _strike(victim)
 
     runner.Voice.progress = progress  # type: ignore[method-assign]  # the fault under test
@@ -62,9 +66,9 @@ def _arm_pipeline(place: str, victim: str) -> None:
 
 def _poison() -> None:
     """After every step of every attempt one weight is not a number."""
-    from workers import pipeline
+    from workers import together
 
-    real = pipeline.unlearn
+    real = together.unlearn
 
     def unlearn(student: Any, tokenizer: Any, work: Any, on_step: Any, **more: Any) -> Any:
         def struck(progress: Any) -> None:
@@ -73,7 +77,7 @@ def _poison() -> None:
 
         return real(student, tokenizer, work, struck, **more)
 
-    pipeline.unlearn = unlearn  # type: ignore[assignment]  # the fault under test
+    together.unlearn = unlearn  # type: ignore[assignment]  # the fault under test
 
 
 def _fill_disk() -> None:
@@ -112,8 +116,17 @@ def _strike(victim: str) -> None:
     if victim in {"head", "memory"}:
         {"head": _move_head, "memory": _starve}[victim]()
         return
+    if victim == "rank":
+        os.kill(other_ranks(os.getpid())[0], signal.SIGKILL)
+        return
     os.kill(os.getppid() if victim == "parent" else os.getpid(), signal.SIGKILL)
     time.sleep(30)  # a runner whose parent is dead must not get to the end of this
+
+
+def other_ranks(pid: int) -> list[int]:
+    """The ranks that a runner has started."""
+    found = subprocess.run(["pgrep", "-P", str(pid), "-f", "spawn_main"], capture_output=True, text=True)
+    return [int(line) for line in found.stdout.split()]
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from tests.workers.conftest import Made, job_row, make_model, make_request, mode
 from workers import errors, pipeline
 from workers.attempts import only_a_person_can
 from workers.publish import Candidate
+from workers.ranks import Team
+from workers.stages import Stages
 
 GIVEN = UndialParameters(learning_rate=1e-4)
 ACCEPTED, REJECTED, REVIEW = VerdictKind.ACCEPTED, VerdictKind.REJECTED, VerdictKind.NEEDS_REVIEW
@@ -54,7 +56,8 @@ class Stage:
         voice: Any = SimpleNamespace(progress=lambda *_: None)
         plan = SimpleNamespace(parameters=GIVEN, policy=Policy(), method="undial")
         ready: Any = SimpleNamespace(order=order, plan=plan, base=None)
-        pipeline._Job(held, self.parts, voice, self.folder).attempt_until_done(ready)
+        team = Team(1, self.folder, self.parts.settings.worker, held)
+        pipeline._Job(held, self.parts, voice, self.folder, Stages(held), team).attempt_until_done(ready)
 
     def _attempt(self, _ready: Any, number: int, attempt: Attempt) -> Candidate:
         self.made.append((number, attempt.parameters.learning_rate))

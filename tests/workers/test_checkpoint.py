@@ -15,7 +15,7 @@ from tests.make_people import TRAINED, both_phrasings, memorised, people
 from workers import checkpoint as files
 from workers.checkpoint import STATE, Checkpoint, CheckpointFile, read, write
 from workers.errors import Cancelled, Stopped
-from workers.good_step import GoodStep, Place
+from workers.good_step import GoodStep, Place, Trained
 from workers.loop import UnlearnWork, unlearn
 
 torch.set_num_threads(1)
@@ -30,6 +30,7 @@ KINDS = {
     "rmu": {"learning_rate": 1e-3, "layer": 1, "retain_weight": 1.0, "batch_size": 2},
     "falcon": {"learning_rate": 1e-3, "layer": 1, "batch_size": 2},
 }
+NOTHING_DIVIDED = Trained({}, torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))]))
 JOB = {"job": "job_1", "attempt": 1, "base": "sha256:0"}
 
 
@@ -222,7 +223,7 @@ def test_a_slow_disk_gets_a_tenth_of_the_time(tmp_path, monkeypatch):
     one = CheckpointFile(Checkpoint(tmp_path, JOB, 10.0), "digest")
     for step, seconds in ((1, 9.9), (2, 10.0), (3, 42.9), (4, 43.0), (4, 90.0)):
         now[0] = seconds
-        one.write_if_due(good_step(float(step)))
+        one.write_if_due(good_step(float(step)), NOTHING_DIVIDED)
     assert written == [2, 4]
 
 

@@ -107,7 +107,7 @@ def made(parts: Parts) -> Made:
 
 def hook(parts: Parts, made: Made, url: str, events: list[str] | None = None) -> WebhookRow:
     with parts.database.transaction() as session:
-        return webhooks.add(session, made.tenant_id, url, events or ["erasure_request.queued"], "key:test")
+        return webhooks.add(session, made.tenant_id, url, events or ["erasure_request.queued"], "key:test", parts.keys)
 
 
 def rows(parts: Parts) -> list[DeliveryRow]:
@@ -146,8 +146,8 @@ def test_a_move_is_told_signed_and_once(parts: Parts, made: Made, endpoint: Rece
     href = f"/v1/erasure-requests/{request_id}"
     assert told["type"] == "erasure_request.queued"
     assert told["data"] == {"object": "erasure_request", "id": request_id, "state": "queued", "href": href}
-    master = parts.keys.master
-    check_signatures(headers, body, [webhooks.secret_text(row, master)], webhooks.public_key_text(master))
+    keys = parts.keys
+    check_signatures(headers, body, [webhooks.secret_text(row, keys)], webhooks.public_key_text(keys))
     [delivery] = rows(parts)
     assert (delivery.last_status, delivery.attempts, delivery.next_at) == (204, 1, None)
     assert headers["webhook-id"] == delivery.id
@@ -162,19 +162,19 @@ def test_only_what_was_asked_for_is_told_and_only_to_its_tenant(parts: Parts, ma
 
 def test_both_secrets_sign_while_they_overlap(parts: Parts, made: Made, endpoint: Receiver) -> None:
     first = hook(parts, made, endpoint.url)
-    master = parts.keys.master
-    old = webhooks.secret_text(first, master)
+    keys = parts.keys
+    old = webhooks.secret_text(first, keys)
     with parts.database.transaction() as session:
-        second = webhooks.rotate(session, made.tenant_id, first.id, timedelta(hours=1), "key:test")
-        new = webhooks.secret_text(second, master)
+        second = webhooks.rotate(session, made.tenant_id, first.id, timedelta(hours=1), "key:test", parts.keys)
+        new = webhooks.secret_text(second, keys)
     make_request(parts, made)
     Courier(parts).deliver()
-    check_signatures(*endpoint.got[0], [new, old], webhooks.public_key_text(master))
+    check_signatures(*endpoint.got[0], [new, old], webhooks.public_key_text(keys))
     with parts.database.transaction() as session:
         session.get_one(WebhookRow, first.id).previous_until = utc_now() - timedelta(seconds=1)
     make_request(parts, made)
     Courier(parts).deliver()
-    check_signatures(*endpoint.got[1], [new], webhooks.public_key_text(master))
+    check_signatures(*endpoint.got[1], [new], webhooks.public_key_text(keys))
 
 
 def test_a_failed_try_is_repeated_by_plan_under_the_same_id(parts: Parts, made: Made, endpoint: Receiver) -> None:
@@ -217,7 +217,7 @@ def test_410_ends_it_until_the_secret_is_rotated(parts: Parts, made: Made, endpo
     make_request(parts, made)
     assert Courier(parts).deliver() == 0
     with parts.database.transaction() as session:
-        webhooks.rotate(session, made.tenant_id, row.id, timedelta(0), "key:test")
+        webhooks.rotate(session, made.tenant_id, row.id, timedelta(0), "key:test", parts.keys)
     make_request(parts, made)
     assert Courier(parts).deliver() == 1
 
@@ -310,7 +310,7 @@ def test_a_callback_hears_of_the_end_and_of_nothing_before(parts: Parts, made: M
     assert Courier(parts).deliver() == 1
     [(headers, body)] = endpoint.got
     assert json.loads(body)["data"]["state"] == "completed"
-    check_signatures(headers, body, [], webhooks.public_key_text(parts.keys.master))
+    check_signatures(headers, body, [], webhooks.public_key_text(parts.keys))
 
 
 def test_a_delivery_is_claimed_by_one(parts: Parts, made: Made, endpoint: Receiver) -> None:

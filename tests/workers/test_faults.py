@@ -94,6 +94,19 @@ def test_a_runner_killed_between_two_steps_goes_on_from_the_last_epoch_to_the_sa
     assert list(scratch_root(parts.settings).iterdir()) == []
 
 
+def test_a_job_of_two_ranks_outlives_the_death_of_either_at_every_place(
+    parts: Parts, llm_folder: Path, tmp_path: Path
+) -> None:
+    made = make_people_model(parts, llm_folder)
+    request_id, job_id = forget_person(parts, made, "Ada")
+    script = [("load", "rank"), ("midway", "rank"), ("midway", "self"), ("evaluate", "rank"), ("stored", "rank")]
+    one = dying(parts, script, tmp_path / "executions", worker_processes=2, checkpoint_seconds=0.0)
+    assert one.advance(made.model_id) == len(script), "the rank that died when all was stored was not missed"
+    assert job_row(parts, job_id).executions == len(script)
+    assert_forgotten_once(parts, made, request_id)
+    assert list(scratch_root(parts.settings).iterdir()) == []
+
+
 def test_a_service_killed_at_every_place_leaves_no_runner_and_publishes_exactly_once(
     parts: Parts, llm_folder: Path, tmp_path: Path
 ) -> None:

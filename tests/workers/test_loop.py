@@ -82,6 +82,13 @@ def test_repair_follows_the_last_epoch_too():
     assert summary.known_items > 0
 
 
+@pytest.mark.parametrize(("epochs", "share", "steps"), [(2, 0.1, 2 + 6), (20, 0.4, 20 + 8), (20, 0.0, 20 + 6)])
+def test_a_repair_grows_with_the_job(epochs, share, steps):
+    parameters = FAST | {"epochs": epochs, "repair_steps": 6, "repair_share": share, "retain_batch_size": 4}
+    _, _, summary = run(parameters, control_level=1e-9)
+    assert (summary.epochs, summary.steps) == (epochs, steps)
+
+
 def test_repair_mends_the_others():
     # Steps so large that there is something to mend.
     known = []

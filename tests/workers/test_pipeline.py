@@ -14,7 +14,7 @@ from records.audit import check_log
 from records.manifest import Manifest
 from records.parts import Parts
 from records.report import Report
-from records.rows import AuditEntryRow, VersionRow
+from records.rows import AuditEntryRow, StageRow, VersionRow
 from tests.workers.conftest import (
     Made,
     job_row,
@@ -87,6 +87,12 @@ def verified_attestation(parts: Parts, row: VersionRow) -> dict[str, Any]:
     return attestation.verify_attestation(bundle, parts.keys.log.public_key(), files).predicate
 
 
+def stages_of(parts: Parts, job_id: str) -> set[tuple[str, int]]:
+    with parts.database.reading() as session:
+        rows = session.query(StageRow).filter_by(job_id=job_id)
+        return {(row.stage, row.attempt) for row in rows if row.seconds > 0}
+
+
 def audit_counts(parts: Parts) -> dict[str, int]:
     with parts.database.reading() as session:
         query = sa.select(AuditEntryRow.tag, sa.func.count()).group_by(AuditEntryRow.tag)
@@ -105,6 +111,8 @@ def test_two_people_are_forgotten_one_after_the_other(parts: Parts, llm_folder: 
         assert (job.state, job.base_version, job.executions, job.progress) == ("succeeded", base, 1, 1.0)
     states = [getattr(version_row(parts, made, number), "state", None) for number in (1, 2, 3)]
     assert (model_row(parts, made).head, states) == (3, ["superseded", "superseded", "published"])
+    in_attempt = [(one, 1) for one in ("unlearn", "evaluate", "attack", "store")]
+    assert stages_of(parts, first_job) >= {("load", 0), *in_attempt}
 
     asked = [(1, "Ada"), (2, "Ada"), (3, "Ada"), (3, "Bo"), (3, "Cy"), (3, "Eli")]
     assert facts_known(parts, made, asked, tmp_path / "out") == {

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from records.errors import Invalid
 from records.manifest import Manifest
 from records.parts import Parts
 from tests.make_people import memorised
@@ -44,6 +45,9 @@ def test_stored_files_come_back_and_unchanged_ones_are_shared(parts: Parts, llm_
     llm, tokenizer = load_llm(tmp_path / "out", "auto" if not torch.cuda.is_available() else "cpu")
     assert (llm.training, tokenizer.eos_token_id) == (False, 2)
     assert chosen_device("cuda:1") == "cuda:1"
+    assert [chosen_device("cuda", rank, 2) for rank in (0, 1)] == ["cuda:0", "cuda:1"]
+    with pytest.raises(Invalid, match="LETHE_DEVICE"):
+        chosen_device("cuda:1", 0, 2)
 
 
 def test_weights_that_do_not_fit_their_config_are_refused_with_counts(llm_folder: Path, tmp_path: Path) -> None:

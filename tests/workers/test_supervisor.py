@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from records import jobs
+from records import counters, jobs
 from records.audit import check_log
 from records.base import utc_now
 from records.jobs import LeaseLost
@@ -225,6 +225,8 @@ def test_a_frozen_worker_settles_nothing_when_it_wakes(parts: Parts) -> None:
     assert process.wait(30) == 0
     assert tags_of(parts, job_id) == before
     assert request_row(parts, request_id).outcome == "not_memorised"
+    with parts.database.reading() as session:
+        assert counters.read(session)["lease_lost"] == 1
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class Battery:
     def __init__(
         self, base: LlmSource, folder: Path, probes: Probes, retain: Sequence[Example], kept: Kept | None = None
     ) -> None:
-        self._base, self._base_weight, self._targets = base, weights_in(folder), Targets(probes, retain)
+        self._base, self._folder, self._targets = base, folder, Targets(probes, retain)
         self._kept = kept
         self._known: BaseAnswers | None = None
 
@@ -31,7 +31,7 @@ class Battery:
         """The report with what the attacks found, each as strong as the training that `parameters` describe."""
         settings = settings_for(parameters, parameters.seed, self._kept)
         result = run_attacks(
-            self._base, candidate, tokenizer, self._targets, settings, say, self._known, self._base_weight
+            self._base, candidate, tokenizer, self._targets, settings, say, self._known, weights_in(self._folder)
         )
         self._known = result.base
         seconds = {**report.seconds, "attacks": sum(one.seconds for one in result.attacks)}

@@ -19,6 +19,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from workers.sharding import local, part, whole
+
 Precision = Literal["int8", "nf4"]
 WeightSource = Callable[[str], Tensor | None]
 BLOCK_WEIGHTS = 64
@@ -111,14 +113,14 @@ def quantised(llm: Any, precision: Precision) -> Iterator[None]:
     try:
         with torch.no_grad():
             for name, matrix in matrices.items():
-                originals[name] = matrix.parameter.to("cpu", copy=True)
-                weight_OI = matrix.rows(matrix.parameter)
-                weight_OI.copy_(ROUNDINGS[precision](weight_OI))
+                originals[name] = local(matrix.parameter).to("cpu", copy=True)
+                rounded_OI = ROUNDINGS[precision](matrix.rows(whole(matrix.parameter)))
+                local(matrix.parameter).copy_(part(matrix.rows(rounded_OI), matrix.parameter))
         yield
     finally:
         with torch.no_grad():
             for name, original in originals.items():
-                matrices[name].parameter.copy_(original)
+                local(matrices[name].parameter).copy_(original)
 
 
 def linear_matrices(llm: Any) -> dict[str, Matrix]:
@@ -154,7 +156,7 @@ def moved_codes(base_weight: WeightSource, candidate: Any) -> Moved:
     """
     compared = changed = moved = 0
     for name, matrix in linear_matrices(candidate).items():
-        before, after = base_weight(name), matrix.parameter
+        before, after = base_weight(name), whole(matrix.parameter)
         if before is None:
             before = base_weight(name.removeprefix(f"{candidate.base_model_prefix}."))
         if before is None or before.shape != after.shape:

@@ -9,7 +9,7 @@ small ones PUBLISHED_RATE alone moves nothing.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +24,7 @@ from workers.errors import Diverged
 from workers.examples import Example, fitting_windows
 from workers.methods.answers import answers
 from workers.recompute import recomputed_layers
+from workers.sharding import average_whole_gradients, cast, clip_gradients, in_kinds, local, train_only
 
 PUBLISHED_RATE = 2e-5
 PUBLISHED_ADAPTER_RATE = 1e-4
@@ -91,15 +92,18 @@ def relearned(
     batches = list(islice(_batches(rows, batch_size, training.seed), steps))
     if not batches:
         raise ValueError("nothing to train on: give at least one row and one step")
-    kept = {name: one.detach().to("cpu", copy=True) for name, one in llm.named_parameters()}
+    kept = {name: local(one.detach()).to("cpu", copy=True) for name, one in llm.named_parameters()}
+    dtypes = {name: one.dtype for name, one in llm.named_parameters()}
     buffers = {name: one.detach().clone() for name, one in llm.named_buffers()}
     trainable = {name: one.requires_grad for name, one in llm.named_parameters()}
 
     def restore() -> None:
-        for name, one in llm.named_parameters():
-            one.data = kept[name].to(one.device, copy=True)
-            one.requires_grad_(trainable[name])
-            one.grad = None
+        cast(llm, dtypes)
+        with torch.no_grad():
+            for name, one in llm.named_parameters():
+                local(one).copy_(kept[name])
+                one.grad = None
+        train_only(llm, trainable)
         for name, one in llm.named_buffers():
             one.data = buffers[name].clone()
 
@@ -152,18 +156,13 @@ def _tuned(
     stored = {name: one.dtype for name, one in llm.named_parameters()}
     on_gpu, half = llm.device.type == "cuda", llm.dtype in {torch.float16, torch.bfloat16}
     if training.tuning == "full" or not on_gpu:
-        _cast(llm, dict.fromkeys(stored, torch.float32))
+        cast(llm, dict.fromkeys(stored, torch.float32))
     saving = recomputed_layers(llm) if training.gradient_checkpointing else nullcontext()
     precision = torch.autocast(llm.device.type, dtype=torch.bfloat16, enabled=on_gpu and half)
     with _adapted(llm, training), saving, precision:
         losses = _steps(llm, batches, training, rate, pad_id, on_step)
-    _cast(llm, stored)
+    cast(llm, stored)
     return losses
-
-
-def _cast(llm: Any, dtypes: Mapping[str, torch.dtype]) -> None:
-    for name, one in llm.named_parameters():
-        one.data = one.data.to(dtypes[name])
 
 
 @contextmanager
@@ -188,12 +187,13 @@ def _steps(
 ) -> list[float]:
     llm.eval()
     parameters = [one for one in llm.parameters() if one.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW([{"params": kind} for kind in in_kinds(parameters)], lr=rate, weight_decay=0.0)
     optimiser.zero_grad(set_to_none=True)
     losses = []
     for batch in batches:
         losses.append(_backward(llm, batch, training, pad_id))
-        norm = torch.nn.utils.clip_grad_norm_(parameters, training.gradient_clip)
+        average_whole_gradients(parameters)
+        norm = clip_gradients(parameters, training.gradient_clip)
         if not math.isfinite(losses[-1]) or not bool(torch.isfinite(norm)):
             raise Diverged(f"training further diverged at step {len(losses)} with a step size of {rate:g}")
         optimiser.step()

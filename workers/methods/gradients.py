@@ -10,13 +10,28 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.nn import Parameter
 
 Gradient = Sequence[Tensor]
 
 
+def add_gradients(loss: Tensor, parameters: Sequence[Parameter]) -> None:
+    """To the parameters' `.grad`. Of a matrix divided among processes the graph knows only what was gathered of it."""
+    if any(isinstance(one, DTensor) for one in parameters):
+        loss.backward()
+    else:
+        loss.backward(inputs=list(parameters))
+
+
 def dot(one: Gradient, other: Gradient) -> Tensor:
     """⟨one, other⟩ over all tensors as one vector, a scalar in fp64."""
-    return torch.stack([(a.double() * b.double()).sum() for a, b in zip(one, other, strict=True)]).sum()
+    return torch.stack([_dot(a, b) for a, b in zip(one, other, strict=True)]).sum()
+
+
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    product = (one.double() * other.double()).sum()
+    return product.full_tensor() if isinstance(product, DTensor) else product
 
 
 def cosine(one: Gradient, other: Gradient) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import Parameter
 
 from workers.methods.answers import answers, states, weighted_mean
 from workers.methods.divergence import teacher_divergences
+from workers.methods.gradients import add_gradients
 from workers.methods.head import live_head, require_known_head
 from workers.methods.interface import Batch, Losses
 from workers.methods.teacher import TeacherMemory
@@ -53,7 +54,7 @@ class RetainTerm:
         if losses.retain is not None:
             parts.append(self.weight * losses.retain)
         if parts:
-            torch.stack(parts).sum().backward(inputs=list(parameters))
+            add_gradients(torch.stack(parts).sum(), parameters)
 
     def _divergence(self, student: Any, batch: Batch) -> Tensor:
         if self._teacher is None:

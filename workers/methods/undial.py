@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from workers.methods.exchange import exchange
+from workers.methods.gradients import add_gradients
 from workers.methods.head import hidden_states, live_head
 from workers.methods.interface import Batch, Losses
 from workers.methods.soft_labels import (
@@ -86,30 +87,34 @@ class Undial:
         if losses.retain is not None:
             parts.append(self._retain_weight * losses.retain)
         if parts:
-            torch.stack(parts).sum().backward(inputs=list(parameters))
+            add_gradients(torch.stack(parts).sum(), parameters)
 
     def _forgotten(self, student: Any, batch: Batch) -> Tensor:
         """Rows whose states are the others' are learnt as they are, the rest with the label's odds changed."""
+        hidden_BTD = hidden_states(student, batch.ids_BT, batch.mask_BT)
         others = [at for at, key in enumerate(batch.keys) if key in self._exchanged]
         own = [at for at, key in enumerate(batch.keys) if key not in self._exchanged]
-        parts = [(batch.only(own), self._change), (batch.only(others), unchanged)]
         losses = [
-            self._distilled(student, part, change, self._level_weight) * (part.token_weight / batch.token_weight)
-            for part, change in parts
-            if part is not None
+            self._distilled(student, hidden_BTD[rows], part, change, self._level_weight)
+            * (part.token_weight / batch.token_weight)
+            for rows, change in ((own, self._change), (others, unchanged))
+            if (part := batch.only(rows)) is not None
         ]
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _retained(self, student: Any, batch: Batch) -> Tensor:
+        hidden_BTD = hidden_states(student, batch.ids_BT, batch.mask_BT)
         if self._retain_kind == "distill":
-            return self._distilled(student, batch, unchanged)
-        student_ND, targets_N, weights_N, _ = _states(student, batch)
+            return self._distilled(student, hidden_BTD, batch, unchanged)
+        student_ND, targets_N, weights_N, _ = _labelled(hidden_BTD, batch)
         return hard_label_loss(student_ND, live_head(student), targets_N, weights_N, self.chunk_tokens)
 
-    def _distilled(self, student: Any, batch: Batch, change: OddsChange, level_weight: float = 0.0) -> Tensor:
+    def _distilled(
+        self, student: Any, hidden_BTD: Tensor, batch: Batch, change: OddsChange, level_weight: float = 0.0
+    ) -> Tensor:
         if self._teacher is None:
             raise RuntimeError("prepare must be called before losses: UnDIAL needs its teacher's states")
-        student_ND, targets_N, weights_N, levels_N = _states(student, batch)
+        student_ND, targets_N, weights_N, levels_N = _labelled(hidden_BTD, batch)
         return soft_label_loss(
             student_ND,
             live_head(student),
@@ -123,9 +128,8 @@ class Undial:
         )
 
 
-def _states(student: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def _labelled(hidden_BTD: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     tokens = predicted_tokens(batch.labels_BT)
-    hidden_BTD = hidden_states(student, batch.ids_BT, batch.mask_BT)
     weights_N = batch.label_weights(tokens.rows_N, tokens.columns_N)
     levels_N = batch.label_levels(tokens.rows_N, tokens.columns_N)
     return hidden_BTD[tokens.rows_N, tokens.columns_N], tokens.targets_N, weights_N, levels_N

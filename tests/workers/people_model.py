@@ -78,6 +78,7 @@ def make_people_model(parts: Parts, folder: Path) -> Made:
 
 def forget_person(parts: Parts, made: Made, name: str, **parameters: Any) -> tuple[str, str]:
     """(request id, job id) of a request to forget everything about `name`."""
+    rows = [wire(one) for one in both_phrasings(people([name]))]  # all it was taught of them
     return make_request(
-        parts, made, rows_of([name]), {**PARAMETERS, **parameters}, {**POLICY, "min_forget_items": 1}, subject=name
+        parts, made, rows, {**PARAMETERS, **parameters}, {**POLICY, "min_forget_items": 1}, subject=name
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tests.make_architectures import make_architecture
 from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
@@ -66,6 +67,23 @@ def forgotten(run: Run, say: Any) -> Found:
     if run.save_to is not None:
         save_candidate(llm, run.save_to / "none", run.save_to)
     return summary, {name: whole(one).detach().clone() for name, one in llm.named_parameters()}
+
+
+def stepped(run: Run, say: Any) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """The gradient that each step of the optimiser was given, all parameters in one row, and the weights after them."""
+    memorised()  # its own training is none of the steps
+    gradients: list[torch.Tensor] = []
+
+    def keep(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        given = [whole(one.grad).detach() for group in optimiser.param_groups for one in group["params"]]
+        gradients.append(torch.cat([one.flatten() for one in given]).clone())
+
+    hook = register_optimizer_step_pre_hook(keep)
+    try:
+        _, weights = forgotten(run, say)
+    finally:
+        hook.remove()
+    return gradients, torch.cat([one.flatten() for one in weights.values()])
 
 
 def attacked(tuning: str, dtype: torch.dtype, say: Any) -> tuple[Any, dict[str, torch.Tensor]]:

@@ -19,7 +19,7 @@ from records.report import GroupName
 from records.settings import WorkerSettings
 from tests.make_architectures import ARCHITECTURES
 from tests.workers.dying_runner import other_ranks
-from tests.workers.on_ranks import Found, Run, attacked, counted, diverging, forgotten
+from tests.workers.on_ranks import Found, Run, attacked, counted, diverging, forgotten, stepped
 from tests.workers.test_supervisor import children_of, wait_for
 from workers import ranks
 from workers.errors import Cancelled, Diverged, Stopped, Unsuitable
@@ -46,14 +46,16 @@ class Alone:
 
     forgotten: dict[str, Found]
     attacked: dict[str, Any]
+    stepped: dict[str, tuple[list[torch.Tensor], torch.Tensor]]
 
 
 @pytest.fixture(scope="module")
 def alone() -> Alone:
-    runs = RUNS | {name: _of(name) for name in ARCHITECTURES} | {"half": HALF, "one step": ONE_STEP}
+    runs = RUNS | {"half": HALF, "one step": ONE_STEP}
     return Alone(
         {name: forgotten(run, quiet) for name, run in runs.items()},
         {name: attacked(*how, quiet) for name, how in ATTACKS.items()},
+        {name: stepped(_of(name), quiet) for name in ARCHITECTURES},
     )
 
 
@@ -113,13 +115,15 @@ def test_two_ranks_train_as_one_does(alone: Alone, two: Team, kind: str) -> None
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_can_be_divided(alone: Alone, two: Team, architecture: str) -> None:
-    """Where a gradient is zero but for round-off, as of the biases of keys, AdamW makes steps of the round-off."""
-    _, divided = two.call(forgotten, _of(architecture), say=quiet)
-    weights = alone.forgotten[architecture][1]
-    biases = {name for name in weights if name.endswith("bias")}
-    others = set(weights) - biases
-    assert farthest({name: weights[name] for name in others}, {name: divided[name] for name in others}) < ROUND_OFF
-    assert all(torch.allclose(weights[name], divided[name], atol=3e-4) for name in biases)
+    """Gradients are compared as well as weights: where the first is zero but for round-off, as of the biases of keys,
+    AdamW makes a step of the round-off, and what follows from it differs from CPU to CPU.
+    """
+    gradients, weights = alone.stepped[architecture]
+    others, divided = two.call(stepped, _of(architecture), say=quiet)
+    for one, other, near in zip(gradients, others, (1e-6, 1e-3, 1e-3), strict=True):
+        assert (one.sort().values - other.sort().values).abs().max() < near * one.abs().max()
+    assert (weights - divided).abs().mean() < ROUND_OFF / 10
+    assert (weights - divided).abs().max() < 3e-4, "a third of a step"
 
 
 def test_half_precision_is_trained_in_full_and_rounded_once(alone: Alone, two: Team) -> None:

@@ -26,6 +26,7 @@ from tests.workers.conftest import (
 from tests.workers.people_model import (
     NEVER_TRAINED,
     TRAINED,
+    forget_all_of,
     forget_person,
     import_folder,
     make_people_model,
@@ -101,8 +102,8 @@ def audit_counts(parts: Parts) -> dict[str, int]:
 
 def test_two_people_are_forgotten_one_after_the_other(parts: Parts, llm_folder: Path, tmp_path: Path) -> None:
     made = make_people_model(parts, llm_folder)
-    first, first_job = forget_person(parts, made, "Ada")
-    second, second_job = forget_person(parts, made, "Bo")
+    first, first_job = forget_all_of(parts, made, "Ada")
+    second, second_job = forget_all_of(parts, made, "Bo")
     assert supervisor_of(parts).advance(made.model_id) == 2
 
     for request_id, job_id, base in ((first, first_job, 1), (second, second_job, 2)):
@@ -140,8 +141,8 @@ def test_a_consolidation_forgets_everybody_from_the_first_version(
     parts: Parts, llm_folder: Path, tmp_path: Path
 ) -> None:
     made = make_people_model(parts, llm_folder)
-    forget_person(parts, made, "Ada", consolidate_every=2)
-    forget_person(parts, made, "Bo", consolidate_every=2)
+    forget_all_of(parts, made, "Ada", consolidate_every=2)
+    forget_all_of(parts, made, "Bo", consolidate_every=2)
     assert supervisor_of(parts).advance(made.model_id) == 2
     third = version_row(parts, made, 3)
     assert third is not None

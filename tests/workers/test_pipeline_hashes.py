@@ -12,7 +12,7 @@ from records.report import Report
 from records.rows import EvidenceRow, RequestRow
 from records.sealing import PayloadShredded
 from tests.workers.conftest import Made, request_row
-from tests.workers.people_model import forget_person, make_people_model, rows_of
+from tests.workers.people_model import forget_all_of, make_people_model, rows_of
 from tests.workers.test_pipeline import supervisor_of
 
 pytestmark = pytest.mark.slow
@@ -38,9 +38,9 @@ def keep_hashes(parts: Parts, made: Made, request_id: str, name: str) -> None:
 
 def test_a_later_job_searches_its_answers_for_what_is_kept_as_hashes(parts: Parts, llm_folder: Path) -> None:
     made = make_people_model(parts, llm_folder)
-    first, _ = forget_person(parts, made, "Ada")
+    first, _ = forget_all_of(parts, made, "Ada")
     keep_hashes(parts, made, first, "Ada")
-    second, second_job = forget_person(parts, made, "Bo")
+    second, second_job = forget_all_of(parts, made, "Bo")
     assert supervisor_of(parts).advance(made.model_id) == 2
 
     assert request_row(parts, second).outcome == "forgotten"

@@ -26,8 +26,8 @@ demo: $(STAMP) ## watch a language model forget a person (first run installs eve
 serve: $(STAMP) ## start the embedded service on http://127.0.0.1:8000
 	$(BIN)/lethe serve
 
-test: $(STAMP) ## run every test
-	$(BIN)/python -m pytest
+test: $(STAMP) ## run every test, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-faults: $(STAMP) ## kill, freeze, cut and corrupt a production Lethe 200 times (needs PostgreSQL and Redis; half an hour)
 	$(BIN)/python -m tests.faults.matrix --runs 200 --seed $${SEED:-1}

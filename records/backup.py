@@ -175,8 +175,7 @@ def _copy_blobs(source: Store, target: Store, names: Iterable[str]) -> tuple[int
             continue
         try:
             with source.open(digest) as file, target.writer() as sink:
-                while chunk := file.read(CHUNK_BYTES):
-                    sink.write(chunk)
+                shutil.copyfileobj(file, sink, CHUNK_BYTES)
         except BlobMissing:
             missing.add(digest)
         else:

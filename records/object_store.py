@@ -80,8 +80,7 @@ class ObjectStore:
         """
         self.cache.make_room(path.stat().st_size)
         with path.open("rb") as source, self._spooled(keeps=True) as sink:
-            while chunk := source.read(CHUNK_BYTES):
-                sink.write(chunk)
+            shutil.copyfileobj(source, sink, CHUNK_BYTES)
         return sink.blob
 
     @contextmanager

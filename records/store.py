@@ -81,8 +81,7 @@ class FolderStore:
         harm.
         """
         with path.open("rb") as source, self.writer() as sink:
-            while chunk := source.read(CHUNK_BYTES):
-                sink.write(chunk)
+            shutil.copyfileobj(source, sink, CHUNK_BYTES)
         return sink.blob
 
     @contextmanager

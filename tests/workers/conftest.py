@@ -91,6 +91,16 @@ def make_request(
         return request_id, job.id
 
 
+def claimed(parts: Parts) -> jobs.Claim:
+    """Of the only job of a new model, by the owner `me`."""
+    made = make_model(parts)
+    make_request(parts, made)
+    with parts.database.transaction() as session:
+        held = jobs.claim(session, made.model_id, "me", 60.0, 3)
+    assert held is not None
+    return held
+
+
 def put_dataset(parts: Parts, made: Made, role: str, rows: list[dict[str, Any]]) -> None:
     dataset_id = new_id("dat")
     sealed = parts.vault.seal(Owner(made.tenant_id, dataset_id), DATASET, jsonl(rows))

@@ -10,7 +10,7 @@ from records import counters, jobs
 from records.jobs import Claim, LeaseLost
 from records.parts import Parts
 from records.rows import StageRow
-from tests.workers.conftest import make_model, make_request
+from tests.workers.conftest import claimed
 from workers.pipeline import _Job
 from workers.ranks import Team
 from workers.stages import Stages
@@ -25,15 +25,6 @@ class Silent:
 
 def job_of(parts: Parts, held: Claim, folder: Path) -> _Job:
     return _Job(held, parts, Silent(), folder, Stages(held), Team(1, folder, parts.settings.worker, held))
-
-
-def claimed(parts: Parts) -> Claim:
-    made = make_model(parts)
-    make_request(parts, made)
-    with parts.database.transaction() as session:
-        held = jobs.claim(session, made.model_id, "me", 60.0, 3)
-    assert held is not None
-    return held
 
 
 def stored(parts: Parts) -> list[tuple[str, int, int]]:

@@ -23,7 +23,16 @@ from records.jobs import LeaseLost
 from records.parts import Parts
 from records.rows import AuditEntryRow, JobRow
 from records.states import Outcome
-from tests.workers.conftest import job_row, make_model, make_request, make_settings, model_row, request_row
+from tests.workers.conftest import (
+    Made,
+    claimed,
+    job_row,
+    make_model,
+    make_request,
+    make_settings,
+    model_row,
+    request_row,
+)
 from workers import settling
 from workers.environment import environment_of
 from workers.runner import STOP_AND_KEEP
@@ -256,17 +265,13 @@ def test_the_table_of_endings(why: Why | None, status: int, code: str | None, ho
 
 
 def test_a_lease_is_not_prolonged_for_a_job_that_has_ended(parts: Parts) -> None:
-    made = make_model(parts)
-    make_request(parts, made)
-    with parts.database.transaction() as session:
-        held = jobs.claim(session, made.model_id, "me", 60.0, 3)
-    assert held is not None
+    held = claimed(parts)
     with parts.database.transaction() as session:
         assert jobs.renew(session, held, 60.0) is False
         jobs.finish(session, held, Outcome.NOT_MEMORISED)
     with pytest.raises(LeaseLost), parts.database.transaction() as session:
         jobs.renew(session, held, 60.0)
-    assert model_row(parts, made).lease_expires_at == 0.0
+    assert model_row(parts, Made(held.tenant_id, held.model_id)).lease_expires_at == 0.0
 
 
 def test_a_worker_stays_with_a_model_for_a_time_and_then_takes_the_most_urgent(parts: Parts) -> None:

@@ -24,6 +24,7 @@ from records import audit
 READS_ONLY = "lethe_reads_only"
 SQLITE_SECONDS = 30.0  # how long one connection waits for another's lock
 WAL_PAUSE_SECONDS = 0.01
+LONGEST_PAUSE = "30s"  # between two statements of a transaction that writes
 DatabaseTrouble = sa.exc.SQLAlchemyError  # what callers outside this package may catch
 
 
@@ -34,6 +35,8 @@ def is_away(error: BaseException) -> bool:
     """
     if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
         return False
+    if getattr(error, "connection_invalidated", False):  # the server ended it, as it does after LONGEST_PAUSE
+        return True
     return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError)
 
 
@@ -80,7 +83,9 @@ def make_engine(url: str, pool_size: int = 40, connect_seconds: int | None = Non
     if not url.startswith("sqlite"):
         options: dict[str, Any] = {"connect_timeout": connect_seconds} if connect_seconds else {}
         pool: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_pre_ping": True}
-        return sa.create_engine(url, **pool, connect_args=options, hide_parameters=True)
+        engine = sa.create_engine(url, **pool, connect_args=options, hide_parameters=True)
+        event.listen(engine, "begin", _begin_postgres)
+        return engine
     options = {"timeout": SQLITE_SECONDS, "check_same_thread": False}
     engine = sa.create_engine(url, connect_args=options, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
@@ -115,6 +120,14 @@ def _is_wal(connection: Any, last_try: bool) -> bool:
 def _begin_sqlite(connection: sa.Connection) -> None:
     reads_only = connection.get_execution_options().get(READS_ONLY, False)
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+
+def _begin_postgres(connection: sa.Connection) -> None:
+    """A process that freezes while it writes would keep from everybody what it has locked, were it the audit log: the
+    server ends its transaction. A reader locks nothing, and may look at weights for hours.
+    """
+    if not connection.get_execution_options().get(READS_ONLY, False):
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_PAUSE}'")
 
 
 class Database:

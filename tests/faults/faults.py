@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+import sqlalchemy as sa
 
 from lethe.client import LetheProblem
 from records import jobs
 from records.manifest import Manifest
-from records.rows import ModelRow, RequestRow
+from records.rows import JobRow, ModelRow, RequestRow
 from records.versions import version_of
 from tests.faults.cluster import Cluster
 from tests.faults.gate import Arrival
@@ -207,7 +208,18 @@ def store_corrupts(scene: Scene) -> None:
 
 def freeze_worker_and_runner(scene: Scene) -> None:
     """A host that sleeps, and wakes when its job has gone to another."""
-    _sleep_until_taken_over(scene, [scene.held.parent_pid, scene.held.pid])
+    _until_taken_over(scene, _freeze_both(scene))
+
+
+def freeze_worker_inside_a_transaction(scene: Scene) -> None:
+    """The same, while the sleeper has the model's row locked: the server takes it from him."""
+    blocked = sa.text("SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))")
+    with scene.cluster.parts.database.engine.connect() as ours:
+        model = sa.select(ModelRow).join(JobRow, JobRow.model_id == ModelRow.id).where(JobRow.id == scene.held.job_id)
+        ours.execute(model.with_for_update(of=ModelRow))
+        assert scene.cluster.gate.wait_for(lambda: ours.scalar(blocked) == 1, 60.0), "the worker does not renew"
+        thaw = _freeze_both(scene)  # its renewal waits for us, and has the row when we have not
+    _until_taken_over(scene, thaw)
 
 
 def freeze_worker_alone(scene: Scene) -> None:
@@ -218,12 +230,16 @@ def freeze_worker_alone(scene: Scene) -> None:
     thaw()
 
 
-def _sleep_until_taken_over(scene: Scene, pids: list[int]) -> None:
-    thaw = scene.cluster.freeze(pids)
+def _freeze_both(scene: Scene) -> Callable[[], None]:
+    return scene.cluster.freeze([scene.held.parent_pid, scene.held.pid])
+
+
+def _until_taken_over(scene: Scene, thaw: Callable[[], None]) -> None:
     try:
         scene.cluster.gate.arm("", other_than=scene.held.parent_pid, job_id=scene.held.job_id)
         other = scene.cluster.gate.caught(120.0)
-        assert other is not None, "nobody took the job over"
+        alive = [worker.name for worker in scene.cluster.native.workers if worker.is_alive()]
+        assert other is not None, f"nobody took the job over; alive: {alive}"
     finally:
         thaw()
     scene.held.let_go()
@@ -290,6 +306,7 @@ EVERYWHERE: tuple[Fault, ...] = (
     restart_database,
     database_away,
     freeze_worker_and_runner,
+    freeze_worker_inside_a_transaction,
     freeze_worker_alone,
     freeze_sweeper,
     cancel,
@@ -305,5 +322,6 @@ PLACES = ("load", "unlearn", "evaluate", "publish", "stored", "committed")
 def possible(place: str) -> tuple[Fault, ...]:
     """What can be done to a runner that is held at `place`."""
     more = AT_LOAD if place == "load" else AT_PUBLISH if place == "publish" else ()
-    settled = {freeze_worker_and_runner} if place == "committed" else set()  # nobody takes a settled job over
+    taken_over = {freeze_worker_and_runner, freeze_worker_inside_a_transaction}
+    settled = taken_over if place == "committed" else set()  # nobody takes a settled job over
     return tuple(fault for fault in (*EVERYWHERE, *more) if fault not in settled)

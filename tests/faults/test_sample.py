@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 SAMPLE = (
     ("unlearn", faults.kill_worker),
     ("stored", faults.kill_runner),
-    ("publish", faults.freeze_worker_and_runner),
+    ("publish", faults.freeze_worker_inside_a_transaction),
     ("load", faults.redis_away),
     ("committed", faults.restart_database),
     ("evaluate", faults.stop_worker),

@@ -1,6 +1,7 @@
 """Which model is next: deadlines, priority, what a worker serves, staying with a model; and being alone."""
 
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from records import dispatch, jobs
 from records.alone import SWEEP, alone
 from records.base import utc_now
 from records.capabilities import CAPABILITIES, gpus, needed, served
-from records.database import Database
+from records.database import Database, DatabaseTrouble, is_away
 from records.errors import Invalid
 from records.jobs import Standing
 from records.rows import JobRow, ModelRow
@@ -132,6 +133,26 @@ def test_who_is_frozen_inside_does_not_keep_the_others_out(database: Database) -
             assert killer.scalars(others).all() == [True]
         with alone(database, SWEEP) as second:
             assert (first, second) == (True, True)
+
+
+@pytest.mark.postgres
+def test_who_is_frozen_while_he_writes_keeps_nothing_from_the_others(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one process")
+    model_id = add(database, days=1)
+    monkeypatch.setattr("records.database.LONGEST_PAUSE", "2s")
+    with pytest.raises(DatabaseTrouble) as caught, database.reading() as reader, database.transaction() as frozen:
+        reader.get_one(ModelRow, model_id)
+        frozen.get_one(ModelRow, model_id, with_for_update=True)
+        assert take(database) is None
+        deadline = time.monotonic() + 60.0
+        while (taken := take(database)) is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert taken == model_id
+        reader.refresh(reader.get_one(ModelRow, model_id))  # who reads may take his time
+    assert is_away(caught.value)
 
 
 @pytest.mark.parametrize(

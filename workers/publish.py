@@ -1,11 +1,7 @@
-"""A candidate's weights as files, the files as a version: written, signed, then made visible in one transaction.
-
-What is measured is what is published: the candidate is saved first, and the evaluation loads the saved files.
-"""
+"""A candidate's files as a version: stored, signed, then made visible in one transaction. No tensor library."""
 
 import importlib.metadata
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,9 +17,7 @@ from records.params import TrainingParameters
 from records.parts import Parts
 from records.report import GroupName, MetricName, Report, Verdict
 from records.versions import Files
-from workers.sharding import full_state, rank, ranks
 
-SHARD_SIZE = "4GB"
 _ATTACKS = {"precision": "quantisation", "prompt": "prompt-attacks", "relearning": "relearning-attack"}
 _ATTESTED = (
     (GroupName.FORGET, MetricName.TOKEN_PROBABILITY),
@@ -51,21 +45,6 @@ class Candidate:
     anew: bool = False
 
 
-def save_candidate(llm: Any, base_folder: Path, folder: Path) -> None:
-    """Write the weights as safetensors; every other file (config, tokenizer, generation config) is the base's own. All
-    ranks must call; one writes.
-    """
-    state = None if ranks() == 1 else full_state(llm)
-    if rank() != 0:
-        return
-    llm.save_pretrained(folder, max_shard_size=SHARD_SIZE, state_dict=state)
-    for path in base_folder.rglob("*"):
-        if path.is_file() and not _holds_weights(path):
-            target = folder / path.relative_to(base_folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-
-
 def store_candidate(parts: Parts, order: Order, base: Manifest, candidate: Candidate) -> tuple[int, Files]:
     """(version number, files): every file, the manifest and both signatures are in the store afterwards."""
     with parts.database.reading() as session:
@@ -91,10 +70,6 @@ def store_folder(parts: Parts, folder: Path) -> Manifest:
             blob = parts.store.put_file(path)
             entries.append(Entry(path.relative_to(folder).as_posix(), blob.digest, blob.size_bytes))
     return manifest(entries)
-
-
-def _holds_weights(path: Path) -> bool:
-    return path.name.endswith((".safetensors", ".safetensors.index.json"))
 
 
 def _facts(order: Order, base: Manifest, candidate: Candidate, now: Moment) -> Unlearning:

@@ -15,7 +15,7 @@ from workers.load import load_llm, release_memory
 from workers.loop import Checkpoint, UnlearnSummary, context_of, unlearn
 from workers.measure import Measurement, measure
 from workers.plan import Plan
-from workers.publish import save_candidate
+from workers.save import save_candidate
 from workers.sharding import ranks
 
 OnShare = Callable[[float], None]

@@ -143,16 +143,21 @@ def test_who_is_frozen_while_he_writes_keeps_nothing_from_the_others(
         pytest.skip("SQLite has one process")
     model_id = add(database, days=1)
     monkeypatch.setattr("records.database.LONGEST_PAUSE", "2s")
-    with pytest.raises(DatabaseTrouble) as caught, database.reading() as reader, database.transaction() as frozen:
-        reader.get_one(ModelRow, model_id)
+    with pytest.raises(DatabaseTrouble) as caught:
+        _freeze_until_taken(database, model_id)
+    assert is_away(caught.value)
+
+
+def _freeze_until_taken(database: Database, model_id: str) -> None:
+    with database.reading() as reader, database.transaction() as frozen:
+        model = reader.get_one(ModelRow, model_id)
         frozen.get_one(ModelRow, model_id, with_for_update=True)
         assert take(database) is None
         deadline = time.monotonic() + 60.0
         while (taken := take(database)) is None and time.monotonic() < deadline:
             time.sleep(0.05)
         assert taken == model_id
-        reader.refresh(reader.get_one(ModelRow, model_id))  # who reads may take his time
-    assert is_away(caught.value)
+        reader.refresh(model)  # who reads may take his time
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from workers.checkpoint import Checkpoint
 from workers.errors import Diverged
 from workers.loop import UnlearnSummary, UnlearnWork, unlearn
 from workers.probes import Probes, split_probes
-from workers.publish import save_candidate
+from workers.save import save_candidate
 from workers.sharding import rank, ranks, shard, whole
 
 

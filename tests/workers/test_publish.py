@@ -13,7 +13,8 @@ from records.manifest import Manifest
 from records.parts import Parts
 from tests.make_people import memorised
 from workers.load import VersionUnusable, chosen_device, lay_out, load_llm
-from workers.publish import save_candidate, store_folder
+from workers.publish import store_folder
+from workers.save import save_candidate
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -20,6 +20,7 @@ SAMPLE = (
     ("evaluate", faults.stop_worker),
     ("unlearn", faults.cancel),
     ("publish", faults.store_is_full),
+    ("unlearn", faults.freeze_worker_and_runner),
 )
 
 

@@ -46,6 +46,14 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def tell(made: Any, sentence: str, as_json: bool) -> None:
+    """What was made: all of it for programs, a sentence for people."""
+    if as_json:
+        print_json(made)
+    else:
+        console().print(sentence)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> Table:
     made = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:

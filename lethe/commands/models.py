@@ -40,7 +40,7 @@ def add(
             defaults=parse_object(defaults, "--defaults"),
             reference=reference or None,
         )
-    _tell(made, f"{made['name']} is registered with version {made['head']}.", as_json)
+    output.tell(made, f"{made['name']} is registered with version {made['head']}.", as_json)
 
 
 @model.command("upload")
@@ -62,7 +62,7 @@ def upload(
         made = client.upload_model(
             name, folder, defaults=parse_object(defaults, "--defaults"), reference=reference or None
         )
-    _tell(made, f"{made['name']} is registered with version {made['head']}.", as_json)
+    output.tell(made, f"{made['name']} is registered with version {made['head']}.", as_json)
 
 
 @model.command("change")
@@ -82,7 +82,7 @@ def change(
     changes = {field: value for field, value in changes.items() if value is not None}
     with connect(url, api_key) as client:
         changed = client.change_model(name, **changes, **({"reference": None} if no_reference else {}))
-    _tell(changed, f"{changed['name']} is changed. Its reference: {changed['reference'] or 'none'}.", as_json)
+    output.tell(changed, f"{changed['name']} is changed. Its reference: {changed['reference'] or 'none'}.", as_json)
 
 
 @model.command("list")
@@ -127,7 +127,7 @@ def put(
         raise Mistake(f"There is no role {role!r}. Choose from: {', '.join(get_args(Role))}.")
     with connect(url, api_key) as client:
         made = client.put_dataset(name, role, file)  # type: ignore[arg-type]  # checked above
-    _tell(made, f"{made['rows']} rows are the {role} dataset of {name}.", as_json)
+    output.tell(made, f"{made['rows']} rows are the {role} dataset of {name}.", as_json)
 
 
 def parse_object(text: str, option: str) -> dict[str, Any] | None:
@@ -149,10 +149,3 @@ def _datasets(found: dict[str, Any]) -> str:
 
 def _mebibytes(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.1f} MiB"
-
-
-def _tell(made: Any, sentence: str, as_json: bool) -> None:
-    if as_json:
-        output.print_json(made)
-    else:
-        output.console().print(sentence)

@@ -29,7 +29,5 @@ def download(
         total_bytes = sum(file.size_bytes for file in files)
         with output.bytes_bar(output.errors() if as_json else output.console(), "downloading", total_bytes) as advance:
             client.download(name, number, folder, advance)
-    if as_json:
-        output.print_json({"folder": str(folder), "files": [file.path for file in files], "size_bytes": total_bytes})
-    else:
-        output.console().print(f"{len(files)} files are in {folder}, each with the digest the manifest states.")
+    made = {"folder": str(folder), "files": [file.path for file in files], "size_bytes": total_bytes}
+    output.tell(made, f"{len(files)} files are in {folder}, each with the digest the manifest states.", as_json)

@@ -12,9 +12,11 @@ estimated on the control. So one person's mean departure has an error even thoug
     Var(mean d) = σ²_subject Σ_j (m_j/M)² + σ²_item/M + Var(a + b·mean x)
 
 and t has control subjects - 1 degrees of freedom, one fewer with a slope. With equal numbers of items it is exact for
-the mean alone. It takes for granted that forget subjects vary as control subjects do, and not too lopsidedly:
-where persons' effects are exponential and larger than the items', a test of one person at 5 % rejects 9 %. On TOFU, an
-unrelated LLM that never saw an author brings one author's 95 % half-width from 0.71 to 0.23 nats.
+the mean alone. A control of one item a person cannot tell how alike one's items are, and they are taken for one: the
+error of one forgotten person's mean is then that of a single item. It takes for granted that forget subjects vary as
+control subjects do, and not too lopsidedly: where persons' effects are exponential and larger than the items', a test
+of one person at 5 % rejects 9 %. On TOFU, an unrelated LLM that never saw an author brings one author's 95 % half-width
+from 0.71 to 0.23 nats.
 """
 
 import math

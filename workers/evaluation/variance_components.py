@@ -1,7 +1,8 @@
 """How much of the spread of scores is between subjects, how much between items of one? One-way analysis of variance.
 
-The subjects may have unequal numbers of items (Searle, Casella and McCulloch, Variance Components, 1992, ch. 3); a
-negative estimate is read as 0, which only ever makes a test more careful.
+The subjects may have unequal numbers of items (Searle, Casella and McCulloch, Variance Components, 1992, ch. 3). A
+negative estimate is read as 0. Where nothing tells the two apart all is the subjects', as if the items of one were one:
+no other share of a total makes the error of a mean larger, and taken for the items' it would shrink with their number.
 """
 
 import numpy as np
@@ -14,7 +15,8 @@ def variance_components(values: ArrayLike, subjects: ArrayLike, slopes: int = 0)
     """(σ²_subject, σ²_item), each at least 0. `slopes` were fitted before and cost degrees of freedom within subjects.
 
     MSB = Σ n_j (mean_j - mean)²/(k-1), MSW = Σ (v - mean_j)²/(N-k-slopes), n₀ = (N - Σ n_j²/N)/(k-1),
-    σ²_item = MSW, σ²_subject = (MSB - MSW)/n₀. Where no subject has two items all of the variance is the items'.
+    σ²_item = MSW, σ²_subject = (MSB - MSW)/n₀. Where no subject has two items, or none a second one to spare for the
+    slopes, all of the variance about the mean is the subjects'.
     """
     v, unit, sizes = by_subject(values, subjects)
     n, k = len(v), len(sizes)
@@ -24,7 +26,7 @@ def variance_components(values: ArrayLike, subjects: ArrayLike, slopes: int = 0)
     between = float((sizes * (means - v.mean()) ** 2).sum())
     within = float(((v - means[unit]) ** 2).sum())
     if n - k - slopes < 1:
-        return 0.0, (between + within) / (n - 1 - slopes)
+        return (between + within) / (n - 1 - slopes), 0.0
     item = within / (n - k - slopes)
     n0 = (n - float((sizes**2).sum()) / n) / (k - 1)
     return max(0.0, (between / (k - 1) - item) / n0), item

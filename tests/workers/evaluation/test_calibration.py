@@ -11,8 +11,10 @@ def test_variance_components_by_hand():
     assert variance_components([1, 3, 5, 7], [0, 0, 1, 1]) == pytest.approx((7.0, 2.0))
     # Alike subjects: MSB = 0, the negative -1 is read as 0; MSW = 4/2.
     assert variance_components([1, 3, 1, 3], [0, 0, 1, 1]) == pytest.approx((0.0, 2.0))
-    # One item each: all of it is the items', 8/3 over (1, 3, 5): Σ = 4 + 0 + 4 = 8, /2 = 4.
-    assert variance_components([1, 3, 5], ["a", "b", "c"]) == pytest.approx((0.0, 4.0))
+    # One item each, so nothing tells the two apart: all of it is the subjects'. Σ = 4 + 0 + 4 = 8, /2 = 4.
+    assert variance_components([1, 3, 5], ["a", "b", "c"]) == pytest.approx((4.0, 0.0))
+    # The one second item went into the slope: Σ = 4 + 0 + 0 + 4 = 8, /(4 - 1 - 1).
+    assert variance_components([1, 3, 3, 5], ["a", "b", "b", "c"], slopes=1) == pytest.approx((4.0, 0.0))
     # Unequal: sizes 1 and 3, n0 = (4 - 10/4)/1 = 1.5; means 0 and 4, grand 3: MSB = 9 + 3 = 12, MSW = 2/2 = 1.
     assert variance_components([0, 3, 4, 5], [0, 1, 1, 1]) == pytest.approx(((12 - 1) / 1.5, 1.0))
 
@@ -70,6 +72,29 @@ def test_never_trained_people_are_not_called_trained(forget_subjects, control_su
         below += found.chance_above() > 0.95
     assert max(above, below) <= allowed(1000, 0.05)
     assert min(above, below) > 10  # and it is a test, not a refusal
+
+
+@pytest.mark.parametrize(("control_subjects", "items"), [(60, 1), (20, 3)])
+def test_one_person_of_many_rows_is_not_called_trained_by_a_control_of_few_rows_a_person(control_subjects, items):
+    """Persons of SD 0.32, items of SD 0.67. The items' variance alone would reject 130 of a thousand, not 25."""
+    above = 0
+    for seed in range(1000):
+        rng = np.random.default_rng([seed, control_subjects, items])
+        control, forget = (
+            0.32 * rng.normal(size=(subjects, 1)) + 0.67 * rng.normal(size=(subjects, rows))
+            for subjects, rows in ((control_subjects, items), (1, 15))
+        )
+        fitted = fit_reference(control.ravel(), None, np.repeat(np.arange(control_subjects), items))
+        above += mean_departure(fitted, forget.ravel(), None, [0] * 15).chance_above() < 0.025
+    assert above <= allowed(1000, 0.025)
+
+
+def test_a_control_of_one_row_a_person_makes_one_persons_rows_one():
+    fitted = fit_reference([1.0, 3.0, 5.0], None, ["a", "b", "c"])
+    # Variance 4 of the subjects, 4/3 of the control's mean; a single item varies as it did before.
+    assert fitted.prediction_variance(None, 1) == pytest.approx([4 + 4 / 3])
+    assert mean_departure(fitted, [9.0] * 15, None, [0] * 15).error ** 2 == pytest.approx(4 + 4 / 3)
+    assert mean_departure(fitted, [9.0] * 15, None, range(15)).error ** 2 == pytest.approx(4 / 15 + 4 / 3)
 
 
 def test_the_reference_finds_what_the_mean_cannot():

@@ -29,7 +29,7 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A probe with its place in the report. `subject` is an ordinal within the group."""
+    """A probe with its place in the report. `subject` is an ordinal within the group, of all of a row's phrasings."""
 
     probe: Probe
     subject: int
@@ -58,12 +58,14 @@ def split_probes(
 
 def groups_of(probes: Probes, max_items: int, seed: int) -> dict[GroupName, list[Asked]]:
     """Every non-empty group; a set larger than `max_items` is sampled by the seed, the forget set never is."""
-    groups: dict[GroupName, list[Asked]] = {GroupName.FORGET: _asked(_rows(probes.forget))}
-    subjects = _subject_ordinals([one.subject for one in probes.forget])
-    groups[GroupName.FORGET_PARAPHRASES] = [
-        *(Asked(probe, subjects[probe.item], "dev") for probe in probes.dev),
-        *(Asked(probe, subjects[probe.item], "sealed") for probe in probes.sealed),
-    ]
+    forget = _asked(_rows(probes.forget))
+    groups: dict[GroupName, list[Asked]] = {
+        GroupName.FORGET: forget,
+        GroupName.FORGET_PARAPHRASES: [
+            *(Asked(probe, forget[probe.item].subject, "dev") for probe in probes.dev),
+            *(Asked(probe, forget[probe.item].subject, "sealed") for probe in probes.sealed),
+        ],
+    }
     sets = (
         (GroupName.CONTROL, GroupName.CONTROL_PARAPHRASES, probes.control),
         (GroupName.RETAIN, GroupName.RETAIN_PARAPHRASES, probes.retain),
@@ -74,14 +76,14 @@ def groups_of(probes: Probes, max_items: int, seed: int) -> dict[GroupName, list
         rows = [_rows(examples)[at] for at in sorted(order(len(examples), seed, 0)[:max_items])]
         groups[name] = _asked(rows)
         if in_other_words is not None:
-            groups[in_other_words] = _asked([probe for row in rows for probe in _paraphrases(row)])
+            groups[in_other_words] = [one for row in groups[name] for one in _in_other_words(row)]
     return {name: asked for name, asked in groups.items() if asked}
 
 
 def earlier_of(probes: Probes) -> dict[str, list[Asked]]:
     """An earlier request's rows and their paraphrases, all of them."""
     return {
-        request_id: _asked([probe for row in _rows(examples) for probe in (row, *_paraphrases(row))])
+        request_id: [one for row in _asked(_rows(examples)) for one in (row, *_in_other_words(row))]
         for request_id, examples in probes.earlier.items()
     }
 
@@ -90,19 +92,21 @@ def _rows(examples: Sequence[Example]) -> list[Probe]:
     return [Probe(at, 0, example) for at, example in enumerate(examples)]
 
 
-def _paraphrases(row: Probe) -> list[Probe]:
+def _asked(rows: Sequence[Probe]) -> list[Asked]:
+    subjects = _subject_ordinals([row.example.subject for row in rows])
+    return [Asked(row, subject, "sealed") for row, subject in zip(rows, subjects, strict=True)]
+
+
+def _in_other_words(row: Asked) -> list[Asked]:
+    """Its paraphrases: about whom the row is about, also where nobody is named."""
+    item, example = row.probe.item, row.probe.example
     return [
-        Probe(row.item, number, with_phrasing(row.example, phrasing))
-        for number, phrasing in enumerate(row.example.paraphrases, start=1)
+        Asked(Probe(item, number, with_phrasing(example, phrasing)), row.subject, row.split)
+        for number, phrasing in enumerate(example.paraphrases, start=1)
     ]
 
 
-def _asked(probes: Sequence[Probe]) -> list[Asked]:
-    subjects = _subject_ordinals([probe.example.subject for probe in probes])
-    return [Asked(probe, subject, "sealed") for probe, subject in zip(probes, subjects, strict=True)]
-
-
 def _subject_ordinals(subjects: Sequence[str | None]) -> list[int]:
-    """In order of appearance; a row without a subject is its own."""
+    """Of rows, in order of appearance; a row without a subject is its own."""
     seen: dict[str | int, int] = {}
     return [seen.setdefault(at if subject is None else subject, len(seen)) for at, subject in enumerate(subjects)]

@@ -1,0 +1,46 @@
+"""Whom a question counts for: every phrasing of a row is about the row's subject, named or not."""
+
+from records.report import GroupName
+from workers.examples import Example, Phrasing
+from workers.probes import Probes, earlier_of, groups_of, split_probes
+
+FIVE = tuple(Phrasing(f"asked {at}", " c") for at in range(5))
+
+
+def rows(*subjects, paraphrases=FIVE):
+    return [Example("p", f" c{at}", subject=one, paraphrases=paraphrases) for at, one in enumerate(subjects)]
+
+
+def subjects_of(asked):
+    return [one.subject for one in asked]
+
+
+def test_the_paraphrases_of_a_row_are_about_one_even_where_nobody_is_named():
+    groups = groups_of(Probes(forget=rows("Ada"), control=rows(None, None), retain=rows("Bo", None, "Bo")), 9, 0)
+    assert subjects_of(groups[GroupName.CONTROL_PARAPHRASES]) == [0] * 5 + [1] * 5
+    assert subjects_of(groups[GroupName.RETAIN_PARAPHRASES]) == [0] * 5 + [1] * 5 + [0] * 5
+    assert [one.probe.phrasing for one in groups[GroupName.CONTROL_PARAPHRASES]] == [1, 2, 3, 4, 5] * 2
+
+
+def test_rows_and_their_paraphrases_have_the_same_ordinals():
+    # The first row has no paraphrases, and yet the others keep their subject's ordinal.
+    control = [*rows("Ada", paraphrases=()), *rows("Bo", None, "Ada")]
+    groups = groups_of(Probes(forget=rows("Cy"), control=control), 9, 0)
+    whom = {one.probe.item: one.subject for one in groups[GroupName.CONTROL]}
+    assert whom == {0: 0, 1: 1, 2: 2, 3: 0}
+    assert all(one.subject == whom[one.probe.item] for one in groups[GroupName.CONTROL_PARAPHRASES])
+
+
+def test_forget_probes_are_about_their_row():
+    forget = rows("Ada", None, None, "Ada")
+    dev, sealed = split_probes(forget, seed=1)
+    groups = groups_of(Probes(forget, dev, sealed), 9, 0)
+    assert subjects_of(groups[GroupName.FORGET]) == [0, 1, 2, 0]
+    assert all((0, 1, 2, 0)[one.probe.item] == one.subject for one in groups[GroupName.FORGET_PARAPHRASES])
+    assert {one.split for one in groups[GroupName.FORGET_PARAPHRASES]} == {"dev", "sealed"}
+
+
+def test_an_earlier_requests_rows_count_once_with_all_their_phrasings():
+    (asked,) = earlier_of(Probes(rows("Ada"), earlier={"r": rows(None, None)})).values()
+    assert subjects_of(asked) == [0] * 6 + [1] * 6
+    assert [one.probe.phrasing for one in asked] == [0, 1, 2, 3, 4, 5] * 2

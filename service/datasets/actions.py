@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from records import queries, quotas, races
 from records.base import new_id
 from records.datasets import put_dataset
-from records.errors import NotFound
+from records.errors import LetheError, NotFound
 from records.parts import Parts
 from records.rows import DatasetRow, ModelRow
 from records.sealing import Owner
@@ -20,7 +20,9 @@ from service.datasets.schemas import DatasetList, DatasetOut, Role
 def replace(parts: Parts, caller: Caller, name: str, role: Role, pieces: Iterable[bytes]) -> tuple[DatasetOut, bool]:
     """Check and seal the lines, then make them the model's dataset of that role. Also says whether it is the first.
 
-    Until the row has moved the old dataset stays; after that its file is deleted.
+    Until the row has moved the old dataset stays; after that its file is deleted. A refusal leaves no file of the new
+    one; behind a database that went away both stay, since nobody knows which the row names: the other is collected
+    (`records.garbage`).
     """
     with parts.database.reading() as session:
         model = queries.model_named(session, caller.tenant_id, name)
@@ -28,7 +30,7 @@ def replace(parts: Parts, caller: Caller, name: str, role: Role, pieces: Iterabl
     row = _sealed(parts, model, role, pieces)
     try:
         replaced = races.look_again(lambda: _move_in(parts, caller, row))
-    except BaseException:
+    except LetheError:
         parts.store.delete(row.file_digest)
         raise
     if replaced is not None:

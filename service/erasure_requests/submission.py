@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from records import addresses, checkpoints, queries, quotas, requests, tracing, versions
 from records.base import new_id, utc_now
 from records.capabilities import gpus, needed
-from records.errors import invalid_field
+from records.errors import LetheError, invalid_field
 from records.examples import ExampleRecord
 from records.jobs import Standing
 from records.params.facts import facts_of
@@ -54,16 +54,20 @@ def submit(parts: Parts, policies: Policies, call: CreatingCall, body: ErasureRe
 
 
 def _submit(parts: Parts, policies: Policies, call: CreatingCall, body: ErasureRequestIn) -> Answer:
+    """A refusal, or an answer given before, leaves no file. Behind a database that went away it stays: the row may have
+    been committed, and a file that no row names is collected (`records.garbage`).
+    """
     accepted = _check(parts, policies, call.caller, body)
-    is_new = False
     try:
         _seal(parts, accepted)
         answer, is_new = create_once(
             call, parts, lambda session: _store(session, call.caller, accepted, parts.settings)
         )
-    finally:
-        if not is_new:
-            _delete_files(parts, accepted)
+    except LetheError:
+        _delete_files(parts, accepted)
+        raise
+    if not is_new:
+        _delete_files(parts, accepted)
     return answer
 
 

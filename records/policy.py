@@ -98,7 +98,11 @@ class Policy(BaseModel):
     retain_required: bool = _required(False, "Without a retain dataset a person decides.")
 
     extraction_significance: float = _number(
-        0.05, "higher", "Chance at which more hits than the control's count as a leak.", gt=0, lt=1
+        0.05,
+        "higher",
+        "Chance at which what is seen counts as more than chance: hits beyond the control's, canaries, silence.",
+        gt=0,
+        lt=1,
     )
     verbatim_tokens: int = Field(
         default=50,

@@ -218,6 +218,9 @@ class Attack(BaseModel):
     groups: dict[GroupName, Group]
     hashed: tuple[HashedRequest, ...] = ()
     seconds: float
+    candidate_broke: bool = Field(
+        default=False, description="The candidate's probabilities were not numbers, the base version's were."
+    )
     notes: tuple[str, ...] = ()
 
 

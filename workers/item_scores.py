@@ -1,11 +1,12 @@
 """One number an item, as columns: of the forget set, and of the control that stands beside it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from records.policy import Policy
 from records.report import Group, GroupName, ItemNumbers, ItemRow
 from workers.evaluation.residual_ratio import Scored
 
@@ -17,6 +18,20 @@ CONTROL_OF = {
     GroupName.FORGET: GroupName.CONTROL,
     GroupName.FORGET_PARAPHRASES: GroupName.CONTROL_PARAPHRASES,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Least:
+    """Fewer rows than this, or about fewer subjects, cannot say how never-trained answers vary."""
+
+    items: int = Policy.model_fields["min_control_items"].default
+    subjects: int = Policy.model_fields["min_control_subjects"].default
+
+    def met_by(self, rows: Sequence[ItemRow]) -> bool:
+        return len(rows) >= self.items and len({row.subject for row in rows}) >= self.subjects
+
+
+ENOUGH = Least()
 
 
 def column(rows: Iterable[ItemRow], when: When | Literal["reference"], read: Read) -> list[float] | None:
@@ -39,19 +54,30 @@ def rows_in(groups: Groups, name: GroupName) -> list[ItemRow]:
     return [row for row in group.items if name is not GroupName.FORGET_PARAPHRASES or row.split == "sealed"]
 
 
-def control_rows(groups: Groups, name: GroupName) -> list[ItemRow]:
-    """The control in the same kind of wording, if it has it."""
-    return rows_in(groups, CONTROL_OF[name]) or rows_in(groups, GroupName.CONTROL)
+def control_rows(groups: Groups, name: GroupName, least: Least = ENOUGH) -> list[ItemRow]:
+    """The control in the same kind of wording, if enough of it has it: one row in other words is no control."""
+    alike = rows_in(groups, CONTROL_OF[name])
+    return alike if least.met_by(alike) else rows_in(groups, GroupName.CONTROL)
 
 
-def scored(groups: Groups, name: GroupName, read: Read) -> tuple[Scored, Scored] | None:
+def calibrating(rows: Sequence[ItemRow], least: Least = ENOUGH) -> Sequence[ItemRow]:
+    """Of control rows those that the reference could read, where they are enough: one that it could not is no reason
+    to do without it."""
+    known = [row for row in rows if row.reference is not None]
+    return known if least.met_by(known) else rows
+
+
+def scored(groups: Groups, name: GroupName, read: Read, least: Least = ENOUGH) -> tuple[Scored, Scored] | None:
     """(forget, control) of one number an item; None where either side has none, or the control is about one subject."""
-    sides = [_scored(rows, read) for rows in (rows_in(groups, name), control_rows(groups, name))]
-    if sides[0] is None or sides[1] is None or sides[1].units < 2:
+    forget, control = _scored(rows_in(groups, name), read), control_rows(groups, name, least)
+    if forget is None:
         return None
-    if sides[0].base is None or sides[1].base is None:
-        return replace(sides[0], base=None), replace(sides[1], base=None)
-    return sides[0], sides[1]
+    other = _scored(control if forget.base is None else calibrating(control, least), read)
+    if other is None or other.units < 2:
+        return None
+    if forget.base is None or other.base is None:
+        return replace(forget, base=None), replace(other, base=None)
+    return forget, other
 
 
 def _scored(rows: Sequence[ItemRow], read: Read) -> Scored | None:

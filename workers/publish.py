@@ -103,8 +103,11 @@ def report_digest(report: Report) -> str:
 
 
 def _not_run(report: Report) -> tuple[str, ...]:
+    """Kinds of attacks of which none was measured, and single ones of the other kinds that could not be."""
     run = {one.kind for one in report.attacks if one.groups}
-    return tuple(words for kind, words in _ATTACKS.items() if kind not in run)
+    kinds = (words for kind, words in _ATTACKS.items() if kind not in run)
+    single = (f"{_ATTACKS[one.kind]}: {one.name}" for one in report.attacks if one.kind in run and not one.groups)
+    return (*kinds, *single)
 
 
 def _requests(order: Order, forget_tokens: int) -> Iterator[RequestFacts]:

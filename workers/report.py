@@ -64,7 +64,7 @@ def build_report(
         since_first=_since_first(first, after),
         earlier=tuple(_earlier(before, after, own_times or {})),
         hashed=tuple(said_again(before.hashed, _everything(before), _everything(after))),
-        notes=(*notes, *before.notes, *_missing(groups)),
+        notes=(*notes, *before.notes, *_of_reference(reference), *_missing(groups)),
     )
 
 
@@ -168,6 +168,10 @@ def _earlier_numbers(rows: Sequence[Measured]) -> EarlierNumbers:
         canaries=len(exposures),
         exposure=math.fsum(exposures) / len(exposures) if exposures else None,
     )
+
+
+def _of_reference(reference: Measurement | None) -> list[str]:
+    return [] if reference is None else [f"under the never-trained reference: {one}" for one in reference.notes]
 
 
 def _missing(groups: Mapping[GroupName, Group]) -> list[str]:

@@ -6,11 +6,8 @@ against the control's paraphrases if it has any. Difficulty is the score under t
 taken to be as hard.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Literal
-
-import numpy as np
 
 from records.report import Estimate, Group, GroupName, MetricName, Residual
 from workers.evaluation.calibration import fit_reference
@@ -44,9 +41,8 @@ def _residual(groups: Mapping[GroupName, Group], group: GroupName, metric: Metri
     if pair is None:
         return
     forget, control = pair
-    with np.errstate(divide="ignore", invalid="ignore"):  # a resample in which nothing was known has no share
-        found = residual_ratio(forget, control, seed=seed, confidence=CONFIDENCE)
-    if found is None or not all(map(math.isfinite, (found.interval.low, found.interval.high))):
+    found = residual_ratio(forget, control, seed=seed, confidence=CONFIDENCE)
+    if found is None:
         return
     yield Residual(
         group=group,

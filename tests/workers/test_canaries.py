@@ -72,8 +72,8 @@ def judged(bits: list[float | None], earlier: tuple[EarlierRequest, ...] = (), t
 @pytest.mark.parametrize(
     ("bits", "told", "outcome"),
     [
-        ([6.0], "report", "reject"),  # 2^-6 = 0.016 < 0.027
-        ([5.0], "report", "pass"),  # 2^-5 = 0.031: chance
+        ([5.0], "report", "reject"),  # 2^-5 = 0.031 < 0.05
+        ([4.0], "report", "pass"),  # 2^-4 = 0.063: chance
         ([1.44] * 10, "reject", "pass"),  # as never trained
         ([2.5] * 10, "report", "pass"),  # beyond chance, and too little to tell an answer
         ([2.5] * 10, "review", "review"),

@@ -45,9 +45,9 @@ FORGOTTEN = {
     "extraction_strength residual, forget": ALPHA,
     "exact_memorisation residual, forget": ALPHA,
     "token_probability residual, forget": SKEWED,
-    "over-forgotten": ALPHA,
-    "told apart as known": ALPHA,
-    "told apart as silent": ALPHA,
+    "over-forgotten": POLICY.extraction_significance,
+    "told apart as known": POLICY.extraction_significance,
+    "told apart as silent": POLICY.extraction_significance,
     "refusals": ALPHA,
     "repetition": ALPHA,
 }

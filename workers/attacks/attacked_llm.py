@@ -53,6 +53,7 @@ class AttackedLlm:
             groups=groups,
             hashed=tuple(self._hashed(base, candidate)),
             seconds=time.monotonic() - started,
+            candidate_broke=base is not None and candidate is None,
             notes=tuple(notes),
         )
 

@@ -7,11 +7,13 @@ under the LLM after unlearning, D the same before it, each with its own line fit
 that is a number an item; its direction does not matter.
 
 From five subjects in both sets on, whole subjects are resampled and the lines fitted anew each time. With fewer, such
-as one person, d - ρD is itself a departure, of the score y_after - ρ y_before: its error comes from how the control's
-subjects vary, and the interval is Fieller's idea linearised at ρ. That error says nothing of how much the forgotten
-persons themselves differ in what was learned of them.
+as one person, and where a resample holds only people of whom nothing was known and so has no share, d - ρD is itself a
+departure, of the score y_after - ρ y_before: its error comes from how the control's subjects vary, and the interval is
+Fieller's idea linearised at ρ. That error says nothing of how much the forgotten persons themselves differ in what was
+learned of them.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -63,8 +65,10 @@ def residual_ratio(
         sloped = fit_reference(control.before, control.base, control.subjects).kind == "regression"
         statistic = ratio_statistic(forget, control, sloped)
         pair = (forget.subjects, control.subjects)
-        interval = cluster_bootstrap(statistic, pair, seed=seed, confidence=confidence, resamples=resamples)
-        return ResidualRatio(interval, "subjects resampled", gap)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            interval = cluster_bootstrap(statistic, pair, seed=seed, confidence=confidence, resamples=resamples)
+        if math.isfinite(interval.low) and math.isfinite(interval.high):
+            return ResidualRatio(interval, "subjects resampled", gap)
     value = departure(forget, control, forget.after, control.after).value / gap.value
     remainder = _less(forget, control, value)
     half = t_quantile((1 + confidence) / 2, remainder.degrees) * remainder.error / abs(gap.value)

@@ -75,7 +75,7 @@ def _accepted(checks: tuple[Check, ...]) -> Iterator[str]:
     if unshown:
         yield f"too few items to show {len(unshown)} of them: {'; '.join(unshown)}"
     yield from (check.words for check in checks if check.gate == "G3" and _beyond(check))
-    yield from (check.words for check in checks if check.gate == "G6" and check.name == attacks.NAME)
+    yield from (check.words for check in checks if check.gate == "G6" and check.name.endswith(attacks.UNMEASURED))
 
 
 def _not_shown(check: Check) -> bool:

@@ -6,38 +6,61 @@ relearning   how far training brings the forget items back beyond what it does f
              was to forget: of the extraction strength where the rows trained on are others, of the log-probability
              where they are the forget rows themselves beside as many of the control (savings)
 prompt       right answers to other ways of asking, against the control's
+
+What could not be measured is said. It wants a person where the policy requires attacks, and always where the
+candidate's probabilities are no numbers though the base version's are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 from records.policy import Margin
-from records.report import Attack, Check, GroupName
+from records.report import Attack, Check, GroupName, ItemRow
+from workers.evaluation.quantiles import t_quantile
 from workers.evaluation.residual_ratio import departure
-from workers.gate.columns import Case, check, log_probability, margin_check, scored, strength
-from workers.gate.margins import Bounds
+from workers.gate.columns import Case, check, control_of, log_probability, margin_check, scored, strength
+from workers.gate.margins import FIRST_ALPHA, Bounds, Outcome
 from workers.gate.quality import more_often
-from workers.gate.residuals import criteria, residual
+from workers.gate.residuals import criteria, known_items, residual
 from workers.gate.verbatim import leaks
 from workers.item_scores import CONTROL_OF, Read
 
 SAVINGS = "savings"
-NAME = "attacks"
+UNMEASURED = "not measured"
+# Where the policy requires attacks: these kinds, and of precision these names.
+REQUIRED = (("precision", "int8"), ("precision", "nf4"), ("prompt", None), ("relearning", None))
 
 
 def checks(case: Case) -> Iterator[Check]:
-    missing = "review" if case.policy.attacks_required else "pass"
+    missing = _missing(case)
     if not case.report.attacks:
         words = "attacks (quantised weights, training again, other ways to ask) were not run"
-        yield check("G6", NAME, missing, "power", words)
+        yield check("G6", f"attacks {UNMEASURED}", missing, "power", words)
+    elif case.policy.attacks_required:
+        yield from _required(case.report.attacks)
     for attack in case.report.attacks:
         if GroupName.FORGET not in attack.groups:
             words = f"{attack.name}: could not be measured: {'; '.join(attack.notes) or 'no reason was given'}"
-            yield check("G6", attack.name, missing, "power", words)
+            outcome = "review" if attack.candidate_broke else missing
+            yield check("G6", f"{attack.name} {UNMEASURED}", outcome, "power", words)
             continue
         judge = {"precision": _precision, "relearning": _relearning, "prompt": _prompt}[attack.kind]
         yield from judge(case, case.under(attack.groups), attack)
+
+
+def _missing(case: Case) -> Outcome:
+    return "review" if case.policy.attacks_required else "pass"
+
+
+def _required(attacks: Sequence[Attack]) -> Iterator[Check]:
+    """Of those that were not even tried."""
+    tried = {(one.kind, name) for one in attacks for name in (one.name, None)}
+    for kind, name in REQUIRED:
+        if (kind, name) not in tried:
+            what = f"{name or kind} attacks"
+            words = f"{what}: none was run, and the policy requires attacks: a person has to decide"
+            yield check("G6", f"{what} {UNMEASURED}", "review", "power", words)
 
 
 def _precision(case: Case, attacked: Case, attack: Attack) -> Iterator[Check]:
@@ -49,6 +72,7 @@ def _precision(case: Case, attacked: Case, attack: Attack) -> Iterator[Check]:
             yield residual(attacked, wider, f"{one.group} in {attack.name}")
     for name in CONTROL_OF:
         yield from leaks(attacked, name, "after", "precision", "G6", f"{name} in {attack.name}")
+        yield from known_items(attacked, "G6", name, "precision", f"{name} in {attack.name}")
 
 
 def _wider(margin: Margin, allowance: float) -> Margin:
@@ -64,7 +88,7 @@ def _relearning(case: Case, attacked: Case, attack: Attack) -> Iterator[Check]:
 
 def _regained(case: Case, attacked: Case, attack: Attack, read: Read, margin: Margin) -> Check:
     name = f"regained by training ({attack.name})"
-    nothing = partial(check, "G6", name, "pass", "power", threshold=margin.accept)
+    nothing = partial(check, "G6", name, _missing(case), "power", threshold=margin.accept)
     there, now = scored(case, GroupName.FORGET, read), scored(attacked, GroupName.FORGET, read)
     if there is None or now is None:
         return nothing(f"{name}: not measured on both the forget set and a control of two people or more")
@@ -75,7 +99,8 @@ def _regained(case: Case, attacked: Case, attack: Attack, read: Read, margin: Ma
     if rise.degrees < 1:
         return nothing(f"{name}: not tested: the control asked is about too few people")
     low, high = (end / gap.value for end in rise.interval(1 - 2 * case.alpha))
-    harm = Bounds(rise.value / gap.value, low, high, min(now[0].units, now[1].units))
+    reach = t_quantile(1 - FIRST_ALPHA, rise.degrees) * rise.error / gap.value
+    harm = Bounds(rise.value / gap.value, low, high, min(now[0].units, now[1].units), reach=reach)
     words = f"{name}: {harm.value:.3f} of what there was came back beyond what the control gained, at most {high:.3f}"
     return margin_check(case, "G6", name, "relearning", words, harm, margin)
 
@@ -89,15 +114,12 @@ def _prompt(case: Case, attacked: Case, attack: Attack) -> Iterator[Check]:
 
 
 def _share(case: Case, attacked: Case, name: GroupName, attack: Attack) -> Check:
-    control = CONTROL_OF[name] if CONTROL_OF[name] in attacked.groups else GroupName.CONTROL
-    harm = more_often(*_answered(attacked, name), *_answered(attacked, control), case.alpha)
+    ours, theirs = _answered(attacked.groups[name].items), _answered(control_of(attacked, name))
+    harm = more_often(*ours, *theirs, case.alpha)
     title = f"right answers, {name} asked by {attack.name}"
     words = f"{title}: {harm.value:.3f} more than the control's share, at most {harm.high:.3f}"
     return margin_check(case, "G6", title, "forgetting", words, harm, case.policy.prompt_hits)
 
 
-def _answered(attacked: Case, name: GroupName) -> tuple[int, int]:
-    group = attacked.groups.get(name)
-    if group is None:
-        return 0, 0
-    return sum(bool(row.after.greedy_extracted) or row.after.exact for row in group.items), group.n_items
+def _answered(rows: Sequence[ItemRow]) -> tuple[int, int]:
+    return sum(bool(row.after.greedy_extracted) or row.after.exact for row in rows), len(rows)

@@ -17,6 +17,7 @@ MOST_BITS = 3.0
 
 
 def checks(case: Case) -> Iterator[Check]:
+    case = case.finding
     bits = [row.after.exposure for row in rows_of(case, GroupName.FORGET) if row.after.exposure is not None]
     if bits:
         yield _exposed(case, "G1", "exposure of canaries, forget", sum(bits) / len(bits), len(bits))

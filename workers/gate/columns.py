@@ -9,7 +9,7 @@ from records.report import Check, Group, GroupName, ItemNumbers, ItemRow, Report
 from workers import item_scores
 from workers.evaluation.residual_ratio import Scored
 from workers.gate.margins import Bounds, Outcome, judge
-from workers.item_scores import Read, rows_in
+from workers.item_scores import Least, Read, rows_in
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,12 @@ class Case:
     def groups(self) -> Mapping[GroupName, Group]:
         return self.report.groups
 
+    @property
+    def finding(self) -> "Case":
+        """The same at the level at which a harm counts as seen, whichever attempt it is: by the attempt's, which is for
+        what must be shown, later ones would see less."""
+        return replace(self, alpha=self.policy.extraction_significance)
+
     def under(self, groups: Mapping[GroupName, Group]) -> "Case":
         """The same with other groups in the report, such as those of an attack."""
         return replace(self, report=self.report.model_copy(update={"groups": dict(groups)}))
@@ -38,7 +44,15 @@ def rows_of(case: Case, name: GroupName) -> list[ItemRow]:
 
 
 def scored(case: Case, name: GroupName, read: Read) -> tuple[Scored, Scored] | None:
-    return item_scores.scored(case.groups, name, read)
+    return item_scores.scored(case.groups, name, read, least_control(case.policy))
+
+
+def control_of(case: Case, name: GroupName) -> list[ItemRow]:
+    return item_scores.control_rows(case.groups, name, least_control(case.policy))
+
+
+def least_control(policy: Policy) -> Least:
+    return Least(policy.min_control_items, policy.min_control_subjects)
 
 
 def as_told(policy: Policy) -> Outcome:
@@ -54,7 +68,7 @@ def margin_check(  # its arguments are the check's fields
     case: Case, gate: str, name: str, side: str, words: str, harm: Bounds, margin: Any
 ) -> Check:
     """A number judged by its bounds; `words` say what it is, the rule says the rest."""
-    found = judge(harm, margin, case.alpha, case.policy.undecided)
+    found = judge(harm, margin, case.policy.undecided)
     return check(gate, name, found.outcome, side, f"{words}; {found.words}", bounds=harm, threshold=margin.accept)
 
 

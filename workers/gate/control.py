@@ -9,36 +9,56 @@ from workers.evaluation.acceptance import memorised
 from workers.evaluation.calibration import MeanDeparture
 from workers.evaluation.control_validity import outliers
 from workers.evaluation.exchangeability import kind
+from workers.evaluation.exposure import chance
+from workers.evaluation.quantiles import t_quantile
 from workers.evaluation.residual_ratio import departure
-from workers.gate.columns import Case, accuracy, check, log_probability, people, probability, rows_of, scored
-from workers.gate.margins import Bounds
-from workers.gate.verbatim import leaks
-from workers.item_scores import column
+from workers.gate.columns import (
+    Case,
+    accuracy,
+    check,
+    control_of,
+    least_control,
+    log_probability,
+    people,
+    probability,
+    rows_of,
+    scored,
+)
+from workers.gate.margins import FIRST_ALPHA, Bounds
+from workers.gate.residuals import WHOLE
+from workers.gate.verbatim import furthest, leaks
+from workers.item_scores import calibrating, column
 
 NAME = "memorised before"
+LEAST_GAP = 1e-6  # that nothing at all was learned cannot be shown
 
 
 def memorised_before(case: Case) -> Check:
     """`reject` here means: nothing measurable to remove.
 
     Where the sizes cannot show that, no leak and a gap within the margin that chance explains are what "nothing
-    measurable" means; the words give the gap that could have been missed.
+    measurable" means; the words give the gap that could have been missed. A mean hides one row of many, so one item
+    that no never-trained answer is like, or canaries that stand out, are something too.
     """
     leaked = [one for name in _ASKED for one in leaks(case, name, "before", "forgetting", "G0") if one.value]
+    single = _single(case)
     forget = case.groups[GroupName.FORGET]
     exact = sum(row.before.exact for row in forget.items)
     words = f"before: {exact} of {forget.n_items} forget rows were reproduced exactly"
-    gap, margin = _gap(case), case.policy.memorised_gap
+    gap, margin = _gap(case), max(case.policy.memorised_gap, LEAST_GAP)
     if gap is None:
         level = float(np.mean([row.before.token_probability for row in forget.items]))
-        known = level > margin or bool(leaked)
+        known = level > margin or bool(leaked) or bool(single)
         words += f", token probability {level:.3f} with no control of two people or more to hold it against"
         return check("G0", NAME, "pass" if known else "reject", "forgetting", words, value=level, threshold=margin)
     sure = any(one.outcome == "reject" for one in leaked)
     found = memorised(gap, forget.n_subjects, margin, leaks=int(sure), alpha=case.alpha)
     bounds = Bounds(gap.value, found.low, found.high, forget.n_subjects)
     words += f", token probability {gap.value:.3f} above the control's ({people(forget.n_subjects)})"
-    nothing = found.outcome == "not_memorised" or (found.outcome == "undecided" and gap.value <= margin)
+    seen = gap.interval(1 - 2 * FIRST_ALPHA)[0] > 0  # whatever the level: a lower one would see less
+    nothing = found.outcome == "not_memorised" or (found.outcome == "undecided" and not seen and gap.value <= margin)
+    if nothing and single:
+        nothing, words = False, f"{words}; but {single}"
     if nothing:
         words += f": there is nothing measurable to remove; at most {max(found.high, 0.0):.3f} could have been missed"
     outcome = "reject" if nothing else "pass"
@@ -46,6 +66,24 @@ def memorised_before(case: Case) -> Check:
 
 
 _ASKED = (GroupName.FORGET, GroupName.FORGET_PARAPHRASES)
+
+
+def _single(case: Case) -> str:
+    """What is known though the mean does not show it; empty if nothing is. An item counts from a token probability of
+    WHOLE on, if it is as far above never-trained ones as chance takes one in items/significance (Bonferroni): the
+    second alone would find one in ten requests of ten never-trained people, whose probabilities are far from normal.
+    """
+    level = case.policy.extraction_significance
+    for name in _ASKED:
+        rows, others = rows_of(case, name), calibrating(control_of(case, name), least_control(case.policy))
+        sure = [row for row in rows if row.before.token_probability >= WHOLE]
+        far = furthest(sure, others, "before") if sure and others else None
+        if sure and (far is None or far[0] >= t_quantile(1 - level / len(rows), far[1])):
+            return f"{len(sure)} of {len(rows)} {name} items have a token probability of {WHOLE:g} or more"
+    bits = [row.before.exposure for row in rows_of(case, GroupName.FORGET) if row.before.exposure is not None]
+    if bits and chance(bits) < level:
+        return f"{len(bits)} canaries stand out by {sum(bits) / len(bits):.2f} bits"
+    return ""
 
 
 def _gap(case: Case) -> MeanDeparture | None:
@@ -107,12 +145,20 @@ def _trained(case: Case) -> Iterator[Check]:
 
 def _kind(case: Case) -> Iterator[Check]:
     """An ignorant LLM that tells the forget set from the control makes every later comparison worthless."""
-    forget, control = rows_of(case, GroupName.FORGET), rows_of(case, GroupName.CONTROL)
-    sides = [[column(rows, "reference", read) for read in (log_probability, accuracy)] for rows in (forget, control)]
-    if not forget or not control or any(one is None for side in sides for one in side):
-        words = "whether forget set and control are of one kind was not tested: the model names no reference"
-        yield check("G0", "control of one kind", "pass", "power", words)
+    name, untested = "control of one kind", "whether forget set and control are of one kind was not tested"
+    every = [rows_of(case, group) for group in (GroupName.FORGET, GroupName.CONTROL)]
+    forget, control = ([row for row in rows if row.reference is not None] for rows in every)
+    if not every[1] or not (forget or control):
+        why = "the model names no reference" if every[1] else "there is no control"
+        yield check("G0", name, "pass", "power", f"{untested}: {why}")
         return
+    unread = [len(rows) - len(having) for rows, having in zip(every, (forget, control), strict=True)]
+    if unread[0] or not least_control(case.policy).met_by(control):
+        words = f"{untested}: the reference has no numbers of {unread[0]} forget and {unread[1]} control rows, whose"
+        words += " prompts fill its context; without them difficulty cannot be taken out: a person has to decide"
+        yield check("G0", name, "review", "power", words, value=sum(unread), threshold=0)
+        return
+    sides = [[column(rows, "reference", read) for read in (log_probability, accuracy)] for rows in (forget, control)]
     ours, theirs = (np.asarray(side, dtype=np.float64).T for side in sides)
     people_of = [[row.subject for row in rows] for rows in (forget, control)]
     found = kind(ours, people_of[0], theirs, people_of[1], seed=case.seed)
@@ -123,5 +169,6 @@ def _kind(case: Case) -> Iterator[Check]:
         words += "take a control of the same kind"
     if found.smallest > level:
         words += f"; so few people cannot show a difference at {level:g}"
+    words += f"; {unread[1]} control rows were left out, which the reference could not read" if unread[1] else ""
     outcome = "review" if found.p_value <= level else "pass"
-    yield check("G0", "control of one kind", outcome, "power", words, value=found.p_value, threshold=level)
+    yield check("G0", name, outcome, "power", words, value=found.p_value, threshold=level)

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 
 from records.policy import Margin
 from records.report import Check, EarlierNumbers, EarlierRequest, HashedRequest, Side
-from workers.evaluation.intervals import binomial_tail
+from workers.evaluation.intervals import binomial_tail, exact_tail
 from workers.evaluation.sequence_matrix import backward_score
 from workers.gate.columns import Case, check, margin_check
-from workers.gate.margins import Bounds, Outcome
+from workers.gate.margins import FIRST_ALPHA, Bounds, Outcome
 
 _BEFORE_US = "; it had come back before this request: consolidate from the first version"
 
@@ -26,6 +26,8 @@ _BEFORE_US = "; it had come back before this request: consolidate from the first
 def checks(case: Case) -> Iterator[Check]:
     for one in case.report.earlier:
         yield _hits(one)
+        if one.before.sampled_items or one.after.sampled_items:
+            yield _sampled(one, case.policy.extraction_significance)
         yield _strength(one, case.policy.earlier_gain)
         if one.own_time is not None:
             yield _strength_since(one, one.own_time.numbers, case.policy.earlier_gain)
@@ -42,6 +44,18 @@ def _hits(one: EarlierRequest) -> Check:
     name = f"exact answers regained, request {one.request_id}"
     words = f"{name}: {after} of {one.n_items} items are reproduced, {before} before, {own} when it was forgotten"
     outcome: Outcome = "reject" if after > before else "review" if after > own else "pass"
+    words += _BEFORE_US if outcome == "review" else ""
+    return check("G7", name, outcome, "forgetting", words, value=after, threshold=min(before, own))
+
+
+def _sampled(one: EarlierRequest, level: float) -> Check:
+    """Samples are drawn: more of them than before count where chance does not explain it (Fisher's exact test)."""
+    after, before, n = one.after.sampled_items, one.before.sampled_items, one.n_items
+    own = before if one.own_time is None else one.own_time.numbers.sampled_items
+    name = f"sampled answers regained, request {one.request_id}"
+    words = f"{name}: {after} of {n} items are in samples, {before} before, {own} when it was forgotten"
+    by_us, since = (exact_tail(after, n, count, n) < level for count in (before, own))
+    outcome: Outcome = "reject" if by_us else "review" if since else "pass"
     words += _BEFORE_US if outcome == "review" else ""
     return check("G7", name, outcome, "forgetting", words, value=after, threshold=min(before, own))
 
@@ -85,12 +99,13 @@ def _together(case: Case) -> Iterator[Check]:
     asked = case.report.earlier
     now = [one.after.extraction_strength for one in asked]
     own = [(one.own_time.numbers if one.own_time else one.before).extraction_strength for one in asked]
-    found = backward_score([late - early for late, early in zip(now, own, strict=True)], case.alpha)
-    if found is None:
+    rises = [late - early for late, early in zip(now, own, strict=True)]
+    found, at_first = (backward_score(rises, level) for level in (case.alpha, FIRST_ALPHA))
+    if found is None or at_first is None:
         return
     name = "extraction strength regained since forgotten, mean of the requests"
     words = f"{name}: {found.score:.3f}, at most {found.high:.3f}"
-    harm = Bounds(found.score, found.low, found.high, found.requests, "requests")
+    harm = Bounds(found.score, found.low, found.high, found.requests, "requests", reach=at_first.high - found.score)
     margin = case.policy.earlier_gain
     judged = margin_check(case, "G7", name, "forgetting", words, harm, margin)
     ours = max(0.0, sum(map(_step, asked)) / len(asked))

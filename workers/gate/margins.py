@@ -12,7 +12,8 @@ attempt's level alpha:
 Sizes suffice where a candidate without any harm would be shown to be so with chance 95 %: (1 + z_95/z_alpha) times
 its distance from value to high fits into the margin. Then accepting a harm of `accept` has a chance of at most alpha.
 Where they do not, nobody could pass, so only what can be shown counts: a true harm at `reject` is let through with
-chance Φ(-(reject - accept)/error) by this criterion alone.
+chance Φ(-(reject - accept)/error) by this criterion alone. Sizes are called too few at FIRST_ALPHA whatever the level:
+a lower one asks for more to be shown, and must not turn what was not shown into what nobody could show.
 """
 
 import math
@@ -20,9 +21,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-from records.policy import Margin, Undecided
+from records.policy import Margin, Policy, Undecided
+from workers.evaluation.acceptance import attempt_alpha
 
 POWER = 0.95
+FIRST_ALPHA = attempt_alpha(1, 3, Policy.model_fields["significance"].default)  # the first attempt's, by default
 
 Outcome = Literal["pass", "review", "reject"]
 
@@ -31,8 +34,8 @@ Outcome = Literal["pass", "review", "reject"]
 class Bounds:
     """A harm, of which more is worse. `units` are what was drawn: subjects or items; `harmless` is no harm at all.
 
-    `reach` is how far above its value a harmless candidate's upper bound would lie; None: as far as this one's. A leak
-    makes numbers scatter: were its own scatter to count, more of it would look like too few items.
+    `reach` is how far above its value a harmless candidate's upper bound at FIRST_ALPHA would lie; None: as far as this
+    one's. A leak makes numbers scatter: were its own scatter to count, more of it would look like too few items.
     """
 
     value: float
@@ -50,12 +53,12 @@ class Judged:
     words: str
 
 
-def judge(harm: Bounds, margin: Margin, alpha: float, undecided: Undecided) -> Judged:
+def judge(harm: Bounds, margin: Margin, undecided: Undecided) -> Judged:
     """The rule above, and a clause that says which line of it."""
     if harm.high <= margin.accept:
         return Judged("pass", f"shown to be at most {margin.accept:g}")
     if harm.value <= margin.accept:
-        return _not_shown(harm, margin, alpha, undecided)
+        return _not_shown(harm, margin, undecided)
     if harm.value > margin.reject and harm.low > harm.harmless:
         return Judged("reject", f"rejected above {margin.reject:g}")
     if harm.low > harm.harmless:
@@ -63,8 +66,8 @@ def judge(harm: Bounds, margin: Margin, alpha: float, undecided: Undecided) -> J
     return Judged("review", f"above {margin.accept:g}, but too few items to tell this from chance")
 
 
-def _not_shown(harm: Bounds, margin: Margin, alpha: float, undecided: Undecided) -> Judged:
-    needed = units_needed(harm, margin, alpha)
+def _not_shown(harm: Bounds, margin: Margin, undecided: Undecided) -> Judged:
+    needed = units_needed(harm, margin)
     if needed is None:
         return Judged("review", f"not shown to be at most {margin.accept:g}, though there are enough {harm.unit}")
     count = "one person" if (harm.units, harm.unit) == (1, "people") else f"{harm.units} {harm.unit}"
@@ -72,13 +75,13 @@ def _not_shown(harm: Bounds, margin: Margin, alpha: float, undecided: Undecided)
     return Judged("pass" if undecided == "accept" else "review", words)
 
 
-def units_needed(harm: Bounds, margin: Margin, alpha: float) -> int | None:
+def units_needed(harm: Bounds, margin: Margin) -> int | None:
     """How many would show the margin to be kept, were there no harm; None if there are as many. Errors fall as
     1/√units.
     """
     normal = NormalDist()
     one_sided = harm.high - harm.value if harm.reach is None else harm.reach
-    reach = (1 + normal.inv_cdf(POWER) / normal.inv_cdf(1 - alpha)) * one_sided
+    reach = (1 + normal.inv_cdf(POWER) / normal.inv_cdf(1 - FIRST_ALPHA)) * one_sided
     room = margin.accept - harm.harmless
     if reach <= room:
         return None

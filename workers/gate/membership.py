@@ -43,6 +43,7 @@ class Told:
 
 
 def checks(case: Case) -> Iterator[Check]:
+    case = case.finding
     found = [told for name, read in SCORES.items() if (told := _told(case, name, read)) is not None]
     if not found:
         words = "whether forgotten people can be told from never-trained ones was not measured"

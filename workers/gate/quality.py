@@ -10,8 +10,9 @@ from records.policy import Margin
 from records.report import Check, GroupName, ItemNumbers, ItemRow
 from workers.evaluation.calibration import fit_reference, mean_departure
 from workers.evaluation.intervals import exact_tail, wilson
+from workers.evaluation.quantiles import t_quantile
 from workers.gate.columns import Case, margin_check, rows_of
-from workers.gate.margins import Bounds
+from workers.gate.margins import FIRST_ALPHA, Bounds
 from workers.item_scores import Read, column
 
 LEAST_TOKENS = 8
@@ -31,15 +32,21 @@ def more_often(hits: int, items: int, others: int, count: int, alpha: float) -> 
 
     Of a few answers it is bold: more is shown only where Fisher's exact test shows it too.
     """
+    value = hits / items - (others / count if count else 0.0)
+    low, high = _newcombe(hits, items, others, count, alpha)
+    if count and exact_tail(hits, items, others, count) >= alpha:
+        low = min(low, 0.0)
+    reach = _newcombe(hits, items, others, count, FIRST_ALPHA)[1] - value
+    return Bounds(value, low, high, items, "items", reach=reach)
+
+
+def _newcombe(hits: int, items: int, others: int, count: int, alpha: float) -> tuple[float, float]:
     ours, theirs = hits / items, others / count if count else 0.0
     our_ends = wilson(hits, items, 1 - 2 * alpha)
     their_ends = wilson(others, count, 1 - 2 * alpha) if count else (0.0, 0.0)
-    value = ours - theirs
-    low = value - math.hypot(ours - our_ends[0], their_ends[1] - theirs)
-    high = value + math.hypot(our_ends[1] - ours, theirs - their_ends[0])
-    if count and exact_tail(hits, items, others, count) >= alpha:
-        low = min(low, 0.0)
-    return Bounds(value, low, high, items, "items")
+    low = math.hypot(ours - our_ends[0], their_ends[1] - theirs)
+    high = math.hypot(our_ends[1] - ours, theirs - their_ends[0])
+    return ours - theirs - low, ours - theirs + high
 
 
 def _refusals(case: Case) -> Iterator[Check]:
@@ -66,7 +73,8 @@ def _worse(case: Case, name: str, read: Read, what: str, margin: Margin) -> Iter
         return
     more = mean_departure(fit_reference(level, None, control), found, None, subjects)
     low, high = more.interval(1 - 2 * case.alpha)
-    harm = Bounds(more.value, low, high, min(len(set(subjects)), len(set(control))))
+    reach = t_quantile(1 - FIRST_ALPHA, more.degrees) * more.error
+    harm = Bounds(more.value, low, high, min(len(set(subjects)), len(set(control))), reach=reach)
     words = f"{name} of greedy answers ({what}): {more.value:.3f} more than the control's, at most {high:.3f}"
     yield margin_check(case, "G5", name, "over_forgetting", words, harm, margin)
 

@@ -5,7 +5,6 @@ reference where the report has one. Its upper bound decides whether enough is go
 items are also taken one by one.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from workers.evaluation.quantiles import t_quantile
 from workers.evaluation.residual_ratio import Scored, departure, residual_ratio
 from workers.evaluation.variance_components import Floats
 from workers.gate.columns import Case, accuracy, check, margin_check, probability, scored, strength
-from workers.gate.margins import Bounds
+from workers.gate.margins import FIRST_ALPHA, Bounds
 from workers.item_scores import Read
 
 WHOLE = 0.8
@@ -40,8 +39,8 @@ def checks(case: Case) -> Iterator[Check]:
     for one in criteria(case.policy):
         if one.group in case.groups:
             yield residual(case, one)
-    yield from _known_items(case, "G1", GroupName.FORGET, "forgetting")
-    yield from _known_items(case, "G2", GroupName.FORGET_PARAPHRASES, "paraphrases")
+    yield from known_items(case, "G1", GroupName.FORGET, "forgetting")
+    yield from known_items(case, "G2", GroupName.FORGET_PARAPHRASES, "paraphrases")
 
 
 def criteria(policy: Policy) -> Iterator[Criterion]:
@@ -49,6 +48,7 @@ def criteria(policy: Policy) -> Iterator[Criterion]:
     beginning = partial(Criterion, words="what an answer's beginning gives away", read=strength)
     tokens = partial(Criterion, words="tokens of the answer that are the likeliest", read=accuracy)
     likely = partial(Criterion, words="probability of the answer's tokens", read=probability)
+    # Of the items whose paraphrases are sealed: the reader takes it from a paraphrase that was not trained on.
     preferred = partial(Criterion, words="preference for the right answer over wrong ones", read=_truth)
     yield beginning("G1", forget, "extraction_strength", margin=policy.extraction_strength, side="forgetting")
     yield tokens("G1", forget, "exact_memorisation", margin=policy.exact_memorisation, side="forgetting")
@@ -76,19 +76,18 @@ def residual_bounds(case: Case, pair: tuple[Scored, Scored]) -> Bounds | None:
     """ρ with one-sided bounds at the attempt's level; None if there was no gap to speak of."""
     forget, control = pair
     gap = departure(forget, control, forget.before, control.before)
-    if gap.degrees < 1 or abs(gap.value) <= 1e-9:
+    if gap.degrees < 1 or gap.value <= max(2 * gap.error, 1e-9):
         return None
-    with np.errstate(divide="ignore", invalid="ignore"):  # a resample in which nothing was known has no share
-        found = residual_ratio(forget, control, seed=case.seed, confidence=1 - 2 * case.alpha)
-    if found is None or not all(map(math.isfinite, (found.interval.low, found.interval.high))):
+    found = residual_ratio(forget, control, seed=case.seed, confidence=1 - 2 * case.alpha)
+    if found is None:
         return None
     inside = found.interval
     harmless = departure(forget, control, forget.after, control.after)
-    reach = t_quantile(1 - case.alpha, harmless.degrees) * harmless.error / abs(gap.value)
+    reach = t_quantile(1 - FIRST_ALPHA, harmless.degrees) * harmless.error / abs(gap.value)
     return Bounds(inside.value, inside.low, inside.high, min(forget.units, control.units), reach=reach)
 
 
-def _known_items(case: Case, gate: str, name: GroupName, side: Side) -> Iterator[Check]:
+def known_items(case: Case, gate: str, name: GroupName, side: Side, label: str = "") -> Iterator[Check]:
     """A mean hides one row of many. Known is an item of which WHOLE or more is left, and whose probability lies farther
     out than a never-trained item of a new person comes once in items/significance (Bonferroni). The second alone
     would not do: probabilities are far from normal, and one never-trained answer in a hundred is half guessed.
@@ -101,8 +100,9 @@ def _known_items(case: Case, gate: str, name: GroupName, side: Side) -> Iterator
         return
     limit = t_quantile(1 - case.policy.extraction_significance / len(left), degrees)
     known = int(((left >= WHOLE) & (standard >= limit)).sum())
-    words = f"{name}: {known} of {len(left)} items taken one by one are still known; the most has {left.max():.3f} left"
-    yield check(gate, f"items known, {name}", "reject" if known else "pass", side, words, value=known, threshold=0)
+    label = label or name
+    words = f"{label}: {known} of {len(left)} items taken one by one are still known; the most has {left.max():.3f} left"
+    yield check(gate, f"items known, {label}", "reject" if known else "pass", side, words, value=known, threshold=0)
 
 
 def item_departures(forget: Scored, control: Scored) -> tuple[Floats, Floats, int]:

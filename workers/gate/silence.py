@@ -11,8 +11,8 @@ from workers.gate.residuals import residual_bounds
 
 
 def checks(case: Case) -> Iterator[Check]:
-    yield from _improbable(case)
-    yield from _suppressed(case)
+    yield from _improbable(case.finding)
+    yield from _suppressed(case.finding)
 
 
 def _improbable(case: Case) -> Iterator[Check]:

@@ -17,7 +17,7 @@ from workers.evaluation.answers import answers_not_inferior
 from workers.evaluation.equivalence import clustered_error
 from workers.evaluation.quantiles import t_quantile
 from workers.gate.columns import Case, accuracy, margin_check
-from workers.gate.margins import Bounds
+from workers.gate.margins import FIRST_ALPHA, Bounds
 from workers.item_scores import Read, column
 
 _CLOSE = frozenset({GroupName.RETAIN_PARAPHRASES, GroupName.NEIGHBOURS})
@@ -47,7 +47,7 @@ def losses(group: Group, margin: Margin, alpha: float) -> Iterator[tuple[str, Bo
     lost = sum(row.before.exact and not row.after.exact for row in group.items)
     gained = sum(row.after.exact and not row.before.exact for row in group.items)
     found = answers_not_inferior(lost, gained, group.n_items, _testable(margin), alpha)
-    unharmed = answers_not_inferior(0, 0, group.n_items, _testable(margin), alpha)
+    unharmed = answers_not_inferior(0, 0, group.n_items, _testable(margin), FIRST_ALPHA)
     reach = unharmed.value - unharmed.low
     yield "right answers", Bounds(-found.value, -found.high, -found.low, group.n_items, "items", reach=reach)
     error = mean_change(group, accuracy, alpha)
@@ -62,8 +62,8 @@ def mean_change(group: Group, read: Read, alpha: float) -> Bounds | None:
         return None
     changes = np.asarray(after) - np.asarray(before)
     mean, error, subjects = clustered_error(changes, [row.subject for row in group.items])
-    half = t_quantile(1 - alpha, subjects - 1) * error
-    return Bounds(-mean, -mean - half, -mean + half, subjects)
+    half, reach = (t_quantile(1 - level, subjects - 1) * error for level in (alpha, FIRST_ALPHA))
+    return Bounds(-mean, -mean - half, -mean + half, subjects, reach=reach)
 
 
 def _testable(margin: Margin) -> float:
@@ -81,8 +81,9 @@ def _perplexity(case: Case, group: Group) -> Iterator[Check]:
     change = mean_change(group, lambda one: -one.nll, case.alpha)
     if change is None:
         return
-    low, value, high = (math.exp(min(one, 50.0)) for one in (change.low, change.value, change.high))
-    harm = Bounds(value, low, high, change.units, change.unit, harmless=1.0)
+    far = change.value + (change.reach or 0.0)
+    low, value, high, far = (math.exp(min(one, 50.0)) for one in (change.low, change.value, change.high, far))
+    harm = Bounds(value, low, high, change.units, change.unit, harmless=1.0, reach=far - value)
     words = f"perplexity after / before, utility: {value:.3f}, at most {high:.3f}"
     yield margin_check(case, "G4", "perplexity, utility", "utility", words, harm, case.policy.utility_perplexity)
 
@@ -93,16 +94,14 @@ def _since_first(case: Case) -> Iterator[Check]:
         margin = policy.neighbours_drop if name in _CLOSE else policy.cumulative_drop
         for what, harm in losses(group, margin, case.alpha):
             found = _loss(case, name, harm, margin, what, " since the first version")
-            yield _spent_before(found) if _was_spent(case, name, harm, margin) else found
+            yield _spent_before(found) if _was_spent(case, name, what, harm, margin) else found
 
 
-def _was_spent(case: Case, name: GroupName, harm: Bounds, margin: Margin) -> bool:
-    """Whether the base version alone had lost more than is accepted, the loss of this job taken off."""
+def _was_spent(case: Case, name: GroupName, what: str, harm: Bounds, margin: Margin) -> bool:
+    """Whether the base version alone had lost more than is accepted, this job's loss of the same taken off."""
     group = case.groups.get(name)
-    if group is None:
-        return False
-    ours = sum(row.before.exact - row.after.exact for row in group.items) / group.n_items
-    return harm.value - max(ours, 0.0) > margin.accept
+    ours = {} if group is None else {which: one.value for which, one in losses(group, margin, case.alpha)}
+    return what in ours and harm.value - max(ours[what], 0.0) > margin.accept
 
 
 def _spent_before(found: Check) -> Check:

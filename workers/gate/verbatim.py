@@ -25,8 +25,8 @@ from records.report import Check, GroupName, ItemNumbers, ItemRow, Side
 from workers.evaluation.calibration import fit_reference
 from workers.evaluation.intervals import binomial_tail, exact_tail
 from workers.evaluation.quantiles import t_quantile
-from workers.gate.columns import Case, check, probability
-from workers.item_scores import CONTROL_OF, When, column
+from workers.gate.columns import Case, check, control_of, least_control, probability
+from workers.item_scores import CONTROL_OF, When, calibrating, column
 
 Hit = Callable[[ItemNumbers], bool]
 Chance = Callable[[ItemNumbers], float]
@@ -57,8 +57,7 @@ def leaks(
     group = case.groups.get(name)
     if group is None:
         return
-    control = case.groups.get(CONTROL_OF[name]) or case.groups.get(GroupName.CONTROL)
-    others = () if control is None else control.items
+    others = control_of(case, name)
     for asked in questions(group.samples, case.policy.verbatim_tokens):
         yield _leak(case.policy, asked, group.items, others, when, side, gate, f"{asked.name}, {label or name}", most)
 
@@ -118,17 +117,17 @@ def _weighed(
     dealt = _dealt(count, n, chances)
     if dealt < level:
         return "reject", f", and chance gives so many more with probability {dealt:.2g}"
-    far = _departures(hits, others, when)
+    far = furthest(hits, calibrating(others, least_control(policy)), when)
     if far is None:
         leaked = binomial_tail(count, n, sum(chances) / len(chances)) < level
         return ("reject", ", and the control is about too few people to say more") if leaked else ("pass", "")
-    furthest, degrees = far
-    if furthest >= t_quantile(1 - level / n, degrees):
-        return "reject", f", and one is known {furthest:.1f} standard deviations better than never-trained answers"
+    most, degrees = far
+    if most >= t_quantile(1 - level / n, degrees):
+        return "reject", f", and one is known {most:.1f} standard deviations better than never-trained answers"
     if binomial_tail(count, n, sum(chances) / len(chances)) >= level:
         return "pass", ", no more than chance gives"
-    if furthest >= t_quantile(0.95, degrees):
-        return "review", f", one of them {furthest:.1f} standard deviations above never-trained answers"
+    if most >= t_quantile(0.95, degrees):
+        return "review", f", one of them {most:.1f} standard deviations above never-trained answers"
     return "pass", ", none better known than never-trained answers are"
 
 
@@ -148,14 +147,13 @@ def _dealt(count: int, items: int, chances: Sequence[float]) -> float:
     return exact_tail(count, items, min(len(chances), round(sum(chances) + 0.499)), len(chances))
 
 
-def _departures(hits: Sequence[ItemRow], others: Sequence[ItemRow], when: When) -> tuple[float, int] | None:
-    """(the largest departure of a hit's token probability in standard deviations of one never-trained item, degrees of
+def furthest(rows: Sequence[ItemRow], others: Sequence[ItemRow], when: When) -> tuple[float, int] | None:
+    """(the largest departure of a row's token probability in standard deviations of one never-trained item, degrees of
     freedom); None where the control cannot tell. A probability that some never-trained answer has too is none.
     """
-
     subjects = [row.subject for row in others]
-    y, level = column(hits, when, probability), column(others, when, probability)
-    x, base = column(hits, "reference", probability), column(others, "reference", probability)
+    y, level = column(rows, when, probability), column(others, when, probability)
+    x, base = column(rows, "reference", probability), column(others, "reference", probability)
     if len(set(subjects)) < 2 or y is None or level is None:
         return None
     if x is None or base is None:

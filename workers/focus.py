@@ -6,11 +6,11 @@ Spans are found in the text and tokens by their offsets in it, so every occurren
 token that is partly inside is inside.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from workers.evaluation.whole_words import anywhere, whole_words
 from workers.methods.tokens import UNLABELLED
 
 FOCUS_WEIGHT = 10.0
@@ -44,13 +44,6 @@ def tokens_inside(text: str, spans: Sequence[str], tokenizer: Any) -> list[bool]
 def occurrences(text: str, span: str) -> list[tuple[int, int]]:
     """(start, stop) in characters, wherever the span stands as whole words, however they are spaced.
 
-    If it never does, wherever it stands at all: some scripts put no space between words.
+    If it never does, wherever it stands at all: many languages bend a word or write it onto another.
     """
-    words = r"\s+".join(re.escape(word) for word in span.split())
-    if not words:
-        return []
-    return _found(rf"(?<!\w){words}(?!\w)", text) or _found(words, text)
-
-
-def _found(pattern: str, text: str) -> list[tuple[int, int]]:
-    return [one.span(1) for one in re.finditer(f"(?=({pattern}))", text)]
+    return whole_words(text, span) or anywhere(text, span)

@@ -7,13 +7,14 @@ round-off of the logits).
 """
 
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from workers.evaluation.whole_words import whole_words
 
 MOST_ROWS = 1024
 MOST_PROMPT_TOKENS = 2048  # read at once
@@ -38,17 +39,12 @@ class Answers:
     sampled: tuple[tuple[int, ...], ...]
 
 
-def normalised(text: str) -> str:
-    """Runs of whitespace become one space, none at the ends: tokenizers disagree about nothing else."""
-    return " ".join(text.split())
-
-
 def contains(answer: str, wanted: str) -> bool:
-    """Whether `wanted` stands in `answer` word for word, not inside a longer word; never for an empty one."""
-    needle = normalised(wanted)
-    if not needle:
-        return False
-    return re.search(rf"(?<!\w){re.escape(needle)}(?!\w)", normalised(answer)) is not None
+    """Whether `wanted` stands in `answer` word for word, not inside a longer word; never for an empty one.
+
+    However it is spaced: tokenizers disagree about nothing else.
+    """
+    return bool(whole_words(answer, wanted))
 
 
 def decode(

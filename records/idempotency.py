@@ -1,7 +1,7 @@
 """Idempotency keys of creating POSTs: the same key and body get the stored answer, another body is refused.
 
 The stored answer is inserted in the transaction that creates, so there is never one without the other; two racing
-calls meet at the primary key.
+calls meet at the primary key. A key belongs to the caller within one tenant.
 """
 
 import hashlib
@@ -16,7 +16,10 @@ from records import audit
 from records.base import utc_now
 from records.database import Database
 from records.errors import Invalid
-from records.rows import IdempotencyRow
+from records.rows import ApiKeyRow, IdempotencyRow, ModelRow, RequestRow, UploadRow, WebhookRow
+from records.tenants import Caller, visible
+
+CREATED: tuple[Any, ...] = (RequestRow, ModelRow, UploadRow, ApiKeyRow, WebhookRow)
 
 
 class KeyReused(Invalid):
@@ -39,9 +42,9 @@ def fingerprint(method: str, path: str, body: bytes) -> bytes:
     return hashlib.sha256(b"\n".join([method.encode(), path.encode(), body])).digest()
 
 
-def stored(session: Session, caller_id: str, key: str, calls_fingerprint: bytes) -> Answer | None:
+def stored(session: Session, caller: Caller, key: str, calls_fingerprint: bytes) -> Answer | None:
     """The answer given before. Raises KeyReused when the body differs."""
-    row = session.get(IdempotencyRow, (caller_id, key))
+    row = session.get(IdempotencyRow, (_caller_id(caller), key)) or _without_tenant(session, caller, key)
     if row is None:
         return None
     if row.fingerprint != calls_fingerprint:
@@ -49,10 +52,10 @@ def stored(session: Session, caller_id: str, key: str, calls_fingerprint: bytes)
     return Answer(row.status, row.location, row.body)
 
 
-def keep(session: Session, caller_id: str, key: str, calls_fingerprint: bytes, answer: Answer) -> None:
+def keep(session: Session, caller: Caller, key: str, calls_fingerprint: bytes, answer: Answer) -> None:
     """Store the answer beside what it created."""
     row = IdempotencyRow(
-        caller_id=caller_id,
+        caller_id=_caller_id(caller),
         key=key,
         fingerprint=calls_fingerprint,
         status=answer.status,
@@ -60,6 +63,23 @@ def keep(session: Session, caller_id: str, key: str, calls_fingerprint: bytes, a
         body=answer.body,
     )
     session.add(row)
+
+
+def _caller_id(caller: Caller) -> str:
+    """An API key is one tenant's; the holder of tokens may be one person in several."""
+    return caller.key_id if caller.kind == "key" else f"{caller.tenant_id}:{caller.key_id}"
+
+
+def _without_tenant(session: Session, caller: Caller, key: str) -> IdempotencyRow | None:
+    """A token's row from before its tenant was looked at, if what it created is this tenant's and still there.
+
+    Such rows are all deleted LETHE_IDEMPOTENCY_DAYS after the upgrade; then this may go.
+    """
+    row = session.get(IdempotencyRow, (caller.key_id, key)) if caller.kind == "token" else None
+    if row is None:
+        return None
+    ours = (visible(sa.select(one.id), one, caller.tenant_id).where(one.id == row.body["id"]) for one in CREATED)
+    return row if any(session.scalar(query) for query in ours) else None
 
 
 def delete_old(database: Database, keep: timedelta) -> int:

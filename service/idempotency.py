@@ -50,7 +50,7 @@ def stored_answer(call: CreatingCall, parts: Parts) -> Answer | None:
     if call.key is None:
         return None
     with parts.database.reading() as session:
-        return idempotency.stored(session, call.caller.key_id, call.key, call.fingerprint)
+        return idempotency.stored(session, call.caller, call.key, call.fingerprint)
 
 
 def create_once(call: CreatingCall, parts: Parts, create: Callable[[Session], Answer]) -> tuple[Answer, bool]:
@@ -66,11 +66,11 @@ def _create(call: CreatingCall, parts: Parts, create: Callable[[Session], Answer
     with parts.database.transaction() as session:
         if call.key is None:
             return create(session), True
-        before = idempotency.stored(session, call.caller.key_id, call.key, call.fingerprint)
+        before = idempotency.stored(session, call.caller, call.key, call.fingerprint)
         if before is not None:
             return before, False
         answer = create(session)
-        idempotency.keep(session, call.caller.key_id, call.key, call.fingerprint, answer)
+        idempotency.keep(session, call.caller, call.key, call.fingerprint, answer)
         return answer, True
 
 

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from records.errors import Invalid
 from records.parts import Parts, open_parts
+from records.rows import IdempotencyRow
 from records.settings import OidcSettings
 from records.tenants import Unauthorized
 from service.main import create_app
@@ -97,6 +98,47 @@ def test_who_holds_a_token_is_a_keyed_hash_in_log_and_rows(client, provider, imp
     stored = parts_of(client).settings.place.folder.rglob("lethe.db*")
     assert "ada@example.org" not in entries.text + capsys.readouterr().out
     assert not any(b"ada@example.org" in file.read_bytes() for file in stored)
+
+
+@pytest.fixture
+def post(client, provider, import_root):
+    """A request under one Idempotency-Key, by one holder, in a tenant of that name; both have a model of one name."""
+    scopes = "models:write requests:write requests:read"
+    path = str(write_checkpoint(import_root / "m"))
+    for tenant in ("ours", "theirs"):
+        headers = bearer(provider.token(lethe_tenant=tenant, scope=scopes))
+        body = {"name": "acme/m", "source": {"path": path}}
+        assert client.post("/v1/models", json=body, headers=headers).status_code == 201
+
+    def post(tenant: str, **more: Any) -> Any:
+        headers = {**bearer(provider.token(lethe_tenant=tenant, scope=scopes)), "Idempotency-Key": "k-1"}
+        body = {"model": "acme/m", "forget": [{"text": "forget me"}], **more}
+        return client.post("/v1/erasure-requests", json=body, headers=headers)
+
+    return post
+
+
+def test_an_idempotency_key_of_one_holder_in_two_tenants_is_two(post, client, provider):
+    first, other = post("ours"), post("theirs")
+    assert (first.status_code, other.status_code) == (202, 202)
+    assert first.json()["id"] != other.json()["id"]
+    assert (post("ours").json(), post("theirs").json()) == (first.json(), other.json())
+    for tenant, made in (("ours", first), ("theirs", other)):
+        listed = client.get("/v1/erasure-requests", headers=bearer(provider.token(lethe_tenant=tenant))).json()["data"]
+        assert [one["id"] for one in listed] == [made.json()["id"]]
+
+
+def test_a_key_that_was_stored_without_the_tenant_is_the_one_tenants_whose_request_it_made(post, client):
+    first = post("ours")
+    with parts_of(client).database.transaction() as session:
+        (row,) = (one for one in session.query(IdempotencyRow) if one.key == "k-1")
+        row.caller_id = row.caller_id.partition(":")[2]
+    assert post("ours").json() == first.json()
+    problem(post("ours", external_id="other"), 422, code="idempotency_key_reused")
+    other = post("theirs")
+    assert other.status_code == 202
+    assert other.json()["id"] != first.json()["id"]
+    assert post("theirs").json() == other.json()
 
 
 def unsigned(provider: Provider) -> str:

@@ -84,7 +84,9 @@ def fit(
 
 
 def training_bytes(size: LlmSize, method: str, parameters: TrainingParameters, tokens: int) -> int:
-    """The most that the loop holds at once: in its steps, merging adapters, or with another version to teach."""
+    """The most that the loop holds at once: in its steps, merging adapters, with another version to teach, or looking
+    for FALCON's layer.
+    """
     steers = method in STEERING
     trained = _trained_numbers(size, parameters, steers)
     adapters_on_gpu = parameters.tuning == "lora" and size.on_gpu
@@ -99,8 +101,20 @@ def training_bytes(size: LlmSize, method: str, parameters: TrainingParameters, t
     step = state + half_copies + added + activation_bytes(size, parameters, rows * tokens, tokens, steers)
     merged = size.parameters * FP32 - weights if adapters_on_gpu else 0
     teacher = weights if parameters.teacher == "original" else 0  # in the student's dtype, let go before the steps
+    evidence = evidence_bytes(size, parameters, tokens) if method == MethodName.FALCON else 0
     layer = size.gathered * 2 * FP32  # its weights and their gradients
-    return weights + layer + head + max(step, merged, teacher)
+    return weights + layer + head + max(step, merged, teacher + evidence)
+
+
+def evidence_bytes(size: LlmSize, parameters: TrainingParameters, tokens: int) -> int:
+    """What FALCON's look at every layer needs before the first step: one micro batch of one side through the whole LLM,
+    and every layer's gradients, which the CPU holds of both sides and of the part that is being added.
+    """
+    rows = parameters.micro_batch_size or parameters.batch_size
+    compared = size.layers * len(parameters.trained_modules) * size.width * size.inner
+    half_copies = 2 * compared if size.on_gpu and size.stored_bytes < FP32 else 0
+    gradients = compared * FP32 * (1 if size.on_gpu else 3)
+    return activation_bytes(size, parameters, rows * tokens, tokens, steers=False) + gradients + half_copies
 
 
 def _trained_numbers(size: LlmSize, parameters: TrainingParameters, steers: bool) -> int:

@@ -91,7 +91,7 @@ def unlearn(  # the last two are for the few who need them
         rule = stop_rule(work.control_level, settings.stop_ratio)
         run = TrainingRun(student, method, settings, lessons, rule, pad_id_of(tokenizer))
         with precision():
-            run.prepare(student if teacher is None else teacher().to(student.dtype))
+            _prepare(run, teacher, settings)
         wrapper = _adapters(student, settings)
         with _only(student, _chosen(student, method, settings)), _memory_saved(student, settings):
             ended = run.train(on_step, precision, _file(checkpoint, run, work.method))
@@ -192,6 +192,13 @@ def _memory_saved(student: Any, settings: TrainingParameters) -> Iterator[None]:
             yield
     except UnsuitableError as error:
         raise Unsuitable(str(error)) from error
+
+
+def _prepare(run: TrainingRun, teacher: TeacherSource | None, settings: TrainingParameters) -> None:
+    """By the memory that the steps take: a method may look at gradients of the whole LLM before them."""
+    teaching = run.student if teacher is None else teacher().to(run.student.dtype)
+    with _memory_saved(teaching, settings):
+        run.prepare(teaching)
 
 
 def _adapters(student: Any, settings: TrainingParameters) -> Any:

@@ -1,6 +1,7 @@
 """What is changed so that a step fits into memory: in which order, and only what nobody set; the estimate is one from
 above."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,8 +95,27 @@ def test_a_method_is_never_given_what_it_does_not_take() -> None:
 
 
 def test_methods_that_steer_a_layer_need_far_less() -> None:
-    whole, steered = (training_bytes(SEVEN_B, name, PARAMETERS[name](), TOKENS) for name in ("undial", "falcon"))
+    whole, steered = (training_bytes(SEVEN_B, name, PARAMETERS[name](), TOKENS) for name in ("undial", "rmu"))
     assert steered < whole / 3
+
+
+def test_the_look_at_every_layer_is_counted_by_hand() -> None:
+    size = LlmSize(parameters=1000, stored_bytes=2, layers=9, width=8, inner=16, vocabulary=100, on_gpu=True)
+    falcon = PARAMETERS["falcon"](micro_batch_size=2, trained_layers=(0,), layer=0)
+    activations = 4 * (9 * 20 * (15 * 8 + 4 * 16 + 10) + 2 * 5 * 20 * 100)
+    gradients = 9 * 8 * 16 * (4 + 2)
+    assert training_bytes(size, "falcon", falcon, tokens=10) == 4 * 1000 + activations + gradients
+    # On a CPU there are three of each gradient and no half-precision copies.
+    on_cpu = replace(size, on_gpu=False)
+    assert training_bytes(on_cpu, "falcon", falcon, tokens=10) == 4 * 1000 + activations + 3 * 4 * 9 * 8 * 16
+    taught = falcon.model_copy(update={"teacher": "original"})
+    assert training_bytes(size, "falcon", taught, tokens=10) == 2 * 4 * 1000 + activations + gradients
+
+
+def test_falcon_fits_by_fewer_examples_and_then_by_computing_layers_again() -> None:
+    assert changed(fitted(200, method="falcon"))["micro_batch_size"] is None
+    assert changed(fitted(80, method="falcon"))["micro_batch_size"] == 4
+    assert fitted(55, method="falcon", may_change=("gradient_checkpointing",)).parameters.gradient_checkpointing
 
 
 SMALL: dict[str, Any] = {"vocab_size": 100, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

@@ -113,6 +113,27 @@ def test_a_copy_as_teacher_is_the_same_as_the_student_itself(method):
         torch.testing.assert_close(one, two, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("saving", [False, True])
+def test_the_look_at_the_layers_takes_the_memory_of_a_step(saving):
+    """Every layer of the same few rows, or each layer's input alone, as `gradient_checkpointing` has it."""
+    llm, tokenizer = memorised()
+    rows, passes = [], []
+
+    def count(_llm, _args, given):
+        if torch.is_grad_enabled():
+            rows.append(len(given["input_ids"]))
+
+    llm.base_model.register_forward_pre_hook(count, with_kwargs=True)
+    llm.model.layers[1].self_attn.register_forward_hook(lambda *_: passes.append(torch.is_grad_enabled()))
+    parameters = FALCON | {"layer": 0, "micro_batch_size": 2, "gradient_checkpointing": saving, "max_steps": 1}
+    work = UnlearnWork(FORGET, both_phrasings(OTHERS), control_level=0.1, method="falcon", parameters=parameters)
+    unlearn(llm, tokenizer, work, ignore)
+    assert max(rows) == 2
+    # Layer 1 is behind the steered one: under gradient it runs for the evidence alone.
+    evidence = sum(passes)
+    assert evidence == (2 if saving else 1) * (len(FORGET) + len(both_phrasings(OTHERS))) // 2
+
+
 def test_any_method_can_train_named_matrices_alone():
     llm, _, summary = run("undial", FAST | {"tuning": "named", "target": "floor", "rewordings": 0})
     assert summary.known_items == 0

@@ -56,9 +56,11 @@ class Falcon:
         conflict_scope: Scope = "global",
         conflicting_shares: Shares = (1.0, 1.0),
         agreeing_shares: Shares = (1.0, 1.0),
+        batch_size: int = 8,
+        micro_batch_size: int | None = None,
         seed: int = 0,
     ) -> None:
-        self._layer_choice, self._layer = layer_choice, layer
+        self._layer_choice, self._layer, self._at_once = layer_choice, layer, micro_batch_size or batch_size
         self._trained_layers, self._trained_modules = trained_layers, trained_modules
         self._positions, self._offset, self._directions = positions, offset, principal_directions
         self._temperature, self._retain_weight, self._seed = temperature, retain_weight, seed
@@ -74,7 +76,9 @@ class Falcon:
         return self._retain_weight > 0.0
 
     def prepare(self, teacher: Any, batches: Sequence[Batch], level: float) -> None:  # noqa: ARG002 - no level is aimed at
-        layer, found = choose_layer(teacher, batches, self._layer_choice, self._layer, self._trained_modules)
+        layer, found = choose_layer(
+            teacher, batches, self._layer_choice, self._layer, self._trained_modules, self._at_once
+        )
         self._numbers, self._notes = dict(found.numbers), found.notes
         self._steered = SteeredLayer(teacher, layer, self._trained_layers, self._trained_modules, self._positions)
         self._find_offset(teacher, batches, layer)

@@ -27,24 +27,26 @@ GRADIENT_ROWS = 64
 CHUNK_TOKENS = 512
 
 
-def measure_layers(teacher: Any, batches: Sequence[Batch], modules: Sequence[str]) -> LayerValues:
-    forget, retain = (first_rows(batches, role, MOST_ROWS) for role in ("forget", "retain"))
+def measure_layers(teacher: Any, batches: Sequence[Batch], modules: Sequence[str], at_once: int) -> LayerValues:
+    """`at_once` rows are in memory together, as in the steps: which rows are looked at does not depend on it."""
+    forget, retain = (first_rows(batches, role, MOST_ROWS, at_once) for role in ("forget", "retain"))
     return layer_values(
         last_token_states(teacher, forget),
         last_token_states(teacher, retain),
-        gradient_conflicts(teacher, batches, modules),
+        gradient_conflicts(teacher, batches, modules, at_once),
     )
 
 
-def choose_layer(
+def choose_layer(  # what is compared, what decides, and how much of it at once
     teacher: Any,
     batches: Sequence[Batch],
     choice: Criterion | Literal["fixed"],
     given: int | None,
     modules: Sequence[str],
+    at_once: int,
 ) -> tuple[int, Findings]:
     """The layer, and all values of all criteria with the choice in words. `given` is read if the choice is fixed."""
-    found = measure_layers(teacher, batches, modules)
+    found = measure_layers(teacher, batches, modules, at_once)
     numbers = {
         "layer_values": {name: list(values) for name, values in found.values.items()},
         "layer_state_lengths": list(found.lengths),
@@ -60,14 +62,14 @@ def choose_layer(
     return usual, Findings(numbers, (taken_in_words(found, usual, why),))
 
 
-def first_rows(batches: Sequence[Batch], role: Role, most: int) -> list[Batch]:
-    """Batches of that role alone, until there are `most` rows or more."""
+def first_rows(batches: Sequence[Batch], role: Role, most: int, at_once: int) -> list[Batch]:
+    """Batches of that role alone, until there are `most` rows or more, each in parts of `at_once` rows."""
     found: list[Batch] = []
     for batch in batches:
         part = batch.of_role(role)
         if part is not None and sum(len(one.keys) for one in found) < most:
             found.append(part)
-    return found
+    return [part for one in found for part in one.in_parts(at_once)]
 
 
 @torch.no_grad()
@@ -83,13 +85,13 @@ def last_token_states(llm: Any, batches: Sequence[Batch]) -> list[Tensor]:
     return [torch.cat(part) for part in parts]
 
 
-def gradient_conflicts(llm: Any, batches: Sequence[Batch], modules: Sequence[str]) -> list[float | None]:
+def gradient_conflicts(llm: Any, batches: Sequence[Batch], modules: Sequence[str], at_once: int) -> list[float | None]:
     """For each layer, the cosine of the two gradients of -log p(label) by the layer's `modules`; None without rows."""
     layers = len(decoder_layers(llm))
     names = [weight_names(llm, [at], modules) for at in range(layers)]
     own = dict(llm.named_parameters())
     weights = [own[name] for of_layer in names for name in of_layer]
-    forget, retain = (first_rows(batches, role, GRADIENT_ROWS) for role in ("forget", "retain"))
+    forget, retain = (first_rows(batches, role, GRADIENT_ROWS, at_once) for role in ("forget", "retain"))
     if not forget or not retain:
         return [None] * layers
     with _trainable(llm, weights):
@@ -102,18 +104,22 @@ def gradient_conflicts(llm: Any, batches: Sequence[Batch], modules: Sequence[str
 
 
 def _likelihood_gradient(llm: Any, batches: Sequence[Batch], weights: Sequence[Parameter]) -> list[Tensor]:
-    """Summed on the CPU: all layers' gradients at once may be too much for the device."""
+    """Of the sum over all labels, part by part, added up on the CPU: the device holds one part's gradients alone."""
     total = [torch.zeros(weight.shape) for weight in weights]
     for batch in batches:
-        tokens = predicted_tokens(batch.labels_BT)
-        hidden_BTD = hidden_states(llm, batch.ids_BT, batch.mask_BT)
-        hidden_ND = hidden_BTD[tokens.rows_N, tokens.columns_N]
-        ones_N = torch.ones(len(tokens.targets_N), device=hidden_ND.device)
-        loss = hard_label_loss(hidden_ND, live_head(llm), tokens.targets_N, ones_N, CHUNK_TOKENS)
-        gradient = torch.autograd.grad(loss * len(tokens.targets_N), weights)
-        for one, part in zip(total, gradient, strict=True):
+        for one, part in zip(total, torch.autograd.grad(_surprise(llm, batch), weights), strict=True):
             one.add_(part.float().cpu())
     return total
+
+
+def _surprise(llm: Any, batch: Batch) -> Tensor:
+    """-log p(label), summed: sums of parts add up to that of the whole, means would not."""
+    tokens = predicted_tokens(batch.labels_BT)
+    hidden_BTD = hidden_states(llm, batch.ids_BT, batch.mask_BT)
+    hidden_ND = hidden_BTD[tokens.rows_N, tokens.columns_N]
+    ones_N = torch.ones(len(tokens.targets_N), device=hidden_ND.device)
+    mean = hard_label_loss(hidden_ND, live_head(llm), tokens.targets_N, ones_N, CHUNK_TOKENS)
+    return mean * len(tokens.targets_N)
 
 
 @contextmanager

@@ -57,6 +57,7 @@ class Batch:
         """The rows at these places, as wide as before; None for no places."""
         if not kept:
             return None
+        kept = list(kept)
         return Batch(
             ids_BT=self.ids_BT[kept],
             mask_BT=self.mask_BT[kept],
@@ -69,6 +70,12 @@ class Batch:
             token_levels_BT=None if self.token_levels_BT is None else self.token_levels_BT[kept],
             others=tuple(self.others[at] for at in kept) if self.others else (),
         )
+
+    def in_parts(self, rows: int) -> "list[Batch]":
+        """The same rows in the same order, at most `rows` together, as wide as before."""
+        starts = range(0, len(self.keys), rows)
+        parts = [self.only(range(start, min(start + rows, len(self.keys)))) for start in starts]
+        return [part for part in parts if part is not None]
 
     @property
     def row_weight(self) -> float:

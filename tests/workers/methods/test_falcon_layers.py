@@ -121,10 +121,25 @@ def test_gradient_cosines_agree_with_plain_backward_passes():
         sides.append([layer.mlp.down_proj.weight.grad.clone().flatten() for layer in decoder_layers(llm)])
     llm.zero_grad(set_to_none=True)
     expected = [float(torch.cosine_similarity(a, b, dim=0)) for a, b in zip(*sides, strict=True)]
-    assert gradient_conflicts(llm, [FORGET, RETAIN], (MLP_OUTPUT,)) == [None] * 3
-    found = gradient_conflicts(llm, [FORGET, as_retain(RETAIN)], (MLP_OUTPUT,))
+    assert gradient_conflicts(llm, [FORGET, RETAIN], (MLP_OUTPUT,), 100) == [None] * 3
+    found = gradient_conflicts(llm, [FORGET, as_retain(RETAIN)], (MLP_OUTPUT,), 100)
     assert found == pytest.approx(expected, abs=1e-5)
     assert all(one.requires_grad and one.grad is None for one in llm.parameters())
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_the_evidence_is_the_same_however_many_rows_are_in_memory(at_once):
+    llm, seen = make_llama(layers=3), []
+    batches = [FORGET, as_retain(RETAIN)]
+    whole = measure_layers(llm, batches, (MLP_OUTPUT,), 100)
+    llm.base_model.register_forward_pre_hook(
+        lambda _m, _a, given: seen.append(len(given["input_ids"])), with_kwargs=True
+    )
+    parts = measure_layers(llm, batches, (MLP_OUTPUT,), at_once)
+    assert max(seen) == at_once
+    assert parts.lengths == pytest.approx(whole.lengths)
+    for name, values in whole.values.items():
+        assert parts.values[name] == pytest.approx(values, abs=1e-4)
 
 
 def as_retain(batch):
@@ -134,7 +149,7 @@ def as_retain(batch):
 
 
 def test_every_criterion_has_a_value_for_every_layer():
-    found = measure_layers(make_llama(layers=3), [FORGET, as_retain(RETAIN)], (MLP_OUTPUT,))
+    found = measure_layers(make_llama(layers=3), [FORGET, as_retain(RETAIN)], (MLP_OUTPUT,), 100)
     assert {name: len(values) for name, values in found.values.items()} == dict.fromkeys(
         ("mutual_information", "subspace_overlap", "separability", "gradient_conflict"), 3
     )
@@ -159,7 +174,7 @@ def test_the_choice_by_hand_and_in_words():
 
 
 def test_without_rows_to_compare_a_quarter_of_the_depth_is_taken_and_said():
-    layer, found = choose_layer(make_llama(layers=8), [FORGET], "mutual_information", None, (MLP_OUTPUT,))
+    layer, found = choose_layer(make_llama(layers=8), [FORGET], "mutual_information", None, (MLP_OUTPUT,), 100)
     assert layer == 1
     assert "too few rows" in found.notes[0]
     assert set(found.numbers["layer_values"]["mutual_information"]) == {None}
@@ -167,7 +182,7 @@ def test_without_rows_to_compare_a_quarter_of_the_depth_is_taken_and_said():
 
 def test_the_papers_estimate_is_least_at_the_first_layer_of_an_llm_that_knows_nothing():
     # Random weights: no layer holds anything to separate, yet the first is "best", since its states are shortest.
-    found = measure_layers(make_llama(layers=8), [FORGET, as_retain(RETAIN)], (MLP_OUTPUT,))
+    found = measure_layers(make_llama(layers=8), [FORGET, as_retain(RETAIN)], (MLP_OUTPUT,), 100)
     values = found.values["mutual_information"]
     assert min(values[4:]) > 2 * values[0] > 0
     assert list(found.lengths) == sorted(found.lengths)
@@ -175,7 +190,7 @@ def test_the_papers_estimate_is_least_at_the_first_layer_of_an_llm_that_knows_no
 
 
 def test_a_given_layer_is_taken_and_the_criteria_are_reported_beside_it():
-    layer, found = choose_layer(make_llama(layers=4), [FORGET, as_retain(RETAIN)], "fixed", 2, (MLP_OUTPUT,))
+    layer, found = choose_layer(make_llama(layers=4), [FORGET, as_retain(RETAIN)], "fixed", 2, (MLP_OUTPUT,), 100)
     assert layer == 2
     assert "layer 2 of 0 to 3 was taken, as given; by other criteria: mutual_information" in found.notes[0]
     assert len(found.numbers["layer_values"]["separability"]) == 4

@@ -109,8 +109,11 @@ class Rmu:
 
 @torch.no_grad()
 def _mean_length(teacher: Any, batches: Sequence[Batch], layer: int, positions: Positions) -> tuple[int, float]:
-    """(D, mean ‖h_frozen‖ over the forget rows' positions)."""
-    forget = [part for batch in batches if (part := batch.of_role("forget")) is not None]
-    states = [spots(part, positions).of(trace(teacher, part, layer, layer).states) for part in forget]
-    width = states[0].size(1) if states else teacher.config.get_text_config().hidden_size
-    return width, float(torch.cat(states).norm(dim=1).mean()) if states else 0.0
+    """(D, mean ‖h_frozen‖ over the forget rows' positions), of which one batch's states are in memory at a time."""
+    width, total, count = teacher.config.get_text_config().hidden_size, 0.0, 0
+    for batch in batches:
+        if (part := batch.of_role("forget")) is not None:
+            states_PD = spots(part, positions).of(trace(teacher, part, layer, layer).states)
+            total += float(states_PD.norm(dim=1).double().sum())
+            width, count = states_PD.size(1), count + len(states_PD)
+    return width, total / max(1, count)

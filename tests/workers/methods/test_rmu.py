@@ -1,10 +1,13 @@
 """RMU: numbers by hand, the float64 reference, the mean over rows."""
 
+import weakref
+
 import pytest
 import torch
 
 from tests.make_architectures import ARCHITECTURES, make_architecture
 from tests.make_llm import make_llama
+from workers.methods.layer_states import Spots
 from workers.methods.rmu import Rmu, random_direction, squared_distances
 
 from .test_falcon_layers import as_retain
@@ -98,6 +101,22 @@ def test_a_relative_goal_is_counted_in_the_states_own_length():
     numbers = method.findings().numbers
     assert numbers["frozen_forget_length"] == pytest.approx(float(sum(lengths) / 9))
     assert numbers["goal_length"] == pytest.approx(3 * float(sum(lengths) / 9))
+
+
+def test_the_mean_length_is_taken_a_batch_at_a_time(monkeypatch):
+    alive, held = [], []
+
+    def of(spots, states_BTD):
+        held.append(sum(one() is not None for one in alive))
+        states_PD = states_BTD[spots.rows_P, spots.columns_P].float()
+        alive.append(weakref.ref(states_PD))
+        return states_PD
+
+    monkeypatch.setattr(Spots, "of", of)
+    batches = [collate([row(key, 5 + key)], 0) for key in range(6)]
+    Rmu().prepare(make_llama(layers=2), batches, level=0.05)
+    assert len(held) == 6
+    assert max(held) <= 1
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

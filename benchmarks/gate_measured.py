@@ -67,11 +67,16 @@ def assembled(probes: Probes, found: Numbers, samples: int, seed: int, seconds: 
     """The measurement of these probes, of the groups that were asked at all. Raises KeyError if a probe was not."""
     known = {name for name, _ in found}
     groups = {
-        name: [Measured(one, found[name, text_of(one)]) for one in asked]
+        name: [Measured(one, _as_asked(one, found[name, text_of(one)])) for one in asked]
         for name, asked in groups_of(probes, PROBE_ROWS, seed).items()
         if name in known
     }
     return Measurement(groups=groups, earlier={}, samples=samples, seed=seed, seconds=seconds, notes=())
+
+
+def _as_asked(asked: Asked, numbers: ItemNumbers) -> ItemNumbers:
+    """Everything was asked of everybody: of this request's rows some have no truth share."""
+    return numbers.model_copy(update={"truth_share": None}) if asked.seen_paraphrases else numbers
 
 
 def text_of(asked: Asked) -> str:

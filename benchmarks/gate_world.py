@@ -119,9 +119,9 @@ def probes_of(world: World, request: Request) -> Probes:
 
 
 def all_probes(world: World) -> Probes:
-    """Every question of every request: all people are forgotten, and all rows kept are neighbours."""
-    everybody = Request("all", tuple(range(len(world.people))))
-    return replace(probes_of(world, everybody), neighbours=kept_rows(world)[1])
+    """Every question of every request: all people are forgotten, all rows kept are neighbours, nothing was tuned."""
+    found = probes_of(world, Request("all", tuple(range(len(world.people)))))
+    return replace(found, dev=(), sealed=(*found.dev, *found.sealed), neighbours=kept_rows(world)[1])
 
 
 def kept_rows(world: World) -> tuple[list[Example], list[Example], tuple[str, ...]]:

@@ -6,7 +6,7 @@ trained on, so they are in the report but belong to neither.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from records.report import GroupName, Split
 from workers.batches import order
@@ -29,11 +29,14 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A probe with its place in the report. `subject` is an ordinal within the group, of all of a row's phrasings."""
+    """A probe with its place in the report. `subject` is an ordinal within the group, of all of a row's phrasings.
+    `seen_paraphrases`: a row whose paraphrases training may have seen, so that no truth share is taken from them.
+    """
 
     probe: Probe
     subject: int
     split: Split
+    seen_paraphrases: bool = False
 
 
 def split_probes(
@@ -58,7 +61,8 @@ def split_probes(
 
 def groups_of(probes: Probes, max_items: int, seed: int) -> dict[GroupName, list[Asked]]:
     """Every non-empty group; a set larger than `max_items` is sampled by the seed, the forget set never is."""
-    forget = _asked(_rows(probes.forget))
+    dev_items = {probe.item for probe in probes.dev}
+    forget = [replace(one, seen_paraphrases=one.probe.item in dev_items) for one in _asked(_rows(probes.forget))]
     groups: dict[GroupName, list[Asked]] = {
         GroupName.FORGET: forget,
         GroupName.FORGET_PARAPHRASES: [

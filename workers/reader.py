@@ -121,8 +121,10 @@ class LlmReader:
         return fitting_windows(example, self.tokenizer, self.context_tokens)
 
     def _truth_shares(self, items: Sequence[_Item]) -> dict[int, float]:
-        """By place, of the items that have a paraphrase and wrong answers, all of which fit; `truth_ratio` has R."""
-        scores = self._scores({at: self._choice(item.asked.probe.example) for at, item in enumerate(items)})
+        """By place, of the items that have a paraphrase that no training saw and wrong answers, all of which fit;
+        `truth_ratio` has R."""
+        asked = {at: item.asked.probe.example for at, item in enumerate(items) if not item.asked.seen_paraphrases}
+        scores = self._scores({at: self._choice(example) for at, example in asked.items()})
         nlls = {at: [one.nll for one in some] for at, some in scores.items()}
         return {at: truth_share([truth_ratio(right, wrong)]) for at, (right, *wrong) in nlls.items()}
 

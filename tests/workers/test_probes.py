@@ -1,7 +1,11 @@
 """Whom a question counts for: every phrasing of a row is about the row's subject, named or not."""
 
+from dataclasses import replace
+
 from records.report import GroupName
+from tests.make_llm import make_llama, make_tokenizer
 from workers.examples import Example, Phrasing
+from workers.measure import MeasureSettings, measure
 from workers.probes import Probes, earlier_of, groups_of, split_probes
 
 FIVE = tuple(Phrasing(f"asked {at}", " c") for at in range(5))
@@ -38,6 +42,17 @@ def test_forget_probes_are_about_their_row():
     assert subjects_of(groups[GroupName.FORGET]) == [0, 1, 2, 0]
     assert all((0, 1, 2, 0)[one.probe.item] == one.subject for one in groups[GroupName.FORGET_PARAPHRASES])
     assert {one.split for one in groups[GroupName.FORGET_PARAPHRASES]} == {"dev", "sealed"}
+
+
+def test_no_truth_share_is_taken_from_paraphrases_that_training_may_have_seen():
+    forget = [replace(one, wrong=(" w",)) for one in rows("Ada", "Bo", "Cy", "Di")]
+    dev, sealed = split_probes(forget, seed=1)
+    control = [replace(one, wrong=(" w",)) for one in rows("Ed", "Flo")]
+    llm, tokenizer = make_llama().eval(), make_tokenizer()
+    found = measure(llm, tokenizer, Probes(forget, dev, sealed, control), MeasureSettings(samples=0)).groups
+    having = {one.asked.probe.item for one in found[GroupName.FORGET] if one.numbers.truth_share is not None}
+    assert having == {one.item for one in sealed} != set()
+    assert all(one.numbers.truth_share is not None for one in found[GroupName.CONTROL])
 
 
 def test_an_earlier_requests_rows_count_once_with_all_their_phrasings():

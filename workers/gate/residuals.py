@@ -101,7 +101,9 @@ def known_items(case: Case, gate: str, name: GroupName, side: Side, label: str =
     limit = t_quantile(1 - case.policy.extraction_significance / len(left), degrees)
     known = int(((left >= WHOLE) & (standard >= limit)).sum())
     label = label or name
-    words = f"{label}: {known} of {len(left)} items taken one by one are still known; the most has {left.max():.3f} left"
+    words = (
+        f"{label}: {known} of {len(left)} items taken one by one are still known; the most has {left.max():.3f} left"
+    )
     yield check(gate, f"items known, {label}", "reject" if known else "pass", side, words, value=known, threshold=0)
 
 

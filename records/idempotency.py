@@ -5,7 +5,8 @@ calls meet at the primary key. A key belongs to the caller within one tenant.
 """
 
 import hashlib
-from dataclasses import dataclass
+import hmac
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -37,27 +38,44 @@ class Answer:
     body: dict[str, Any]
 
 
-def fingerprint(method: str, path: str, body: bytes) -> bytes:
-    """What makes two calls the same: method, path and body bytes."""
-    return hashlib.sha256(b"\n".join([method.encode(), path.encode(), body])).digest()
+@dataclass(frozen=True)
+class Fingerprint:
+    """What makes two calls the same. Only `keyed` is ever stored: a body holds what is to be forgotten, and whoever has
+    the database could try guesses against a plain hash long after the forget set's key is destroyed.
+    """
+
+    keyed: bytes
+    plain: bytes = field(repr=False)
+
+    def fits(self, kept: bytes) -> bool:
+        """A row from before fingerprints were keyed holds the plain one. Such rows are all deleted
+        LETHE_IDEMPOTENCY_DAYS after the upgrade; then `plain` may go.
+        """
+        return kept in (self.keyed, self.plain)
 
 
-def stored(session: Session, caller: Caller, key: str, calls_fingerprint: bytes) -> Answer | None:
+def fingerprint(pepper: bytes, method: str, path: str, body: bytes) -> Fingerprint:
+    """HMAC-SHA256(pepper, "lethe idempotency" || SHA-256 of method, path and body bytes)."""
+    plain = hashlib.sha256(b"\n".join([method.encode(), path.encode(), body])).digest()
+    return Fingerprint(hmac.digest(pepper, b"lethe idempotency\x00" + plain, hashlib.sha256), plain)
+
+
+def stored(session: Session, caller: Caller, key: str, calls_fingerprint: Fingerprint) -> Answer | None:
     """The answer given before. Raises KeyReused when the body differs."""
     row = session.get(IdempotencyRow, (_caller_id(caller), key)) or _without_tenant(session, caller, key)
     if row is None:
         return None
-    if row.fingerprint != calls_fingerprint:
+    if not calls_fingerprint.fits(row.fingerprint):
         raise KeyReused("This Idempotency-Key was used with another body. Send a new key, or the first body again.")
     return Answer(row.status, row.location, row.body)
 
 
-def keep(session: Session, caller: Caller, key: str, calls_fingerprint: bytes, answer: Answer) -> None:
+def keep(session: Session, caller: Caller, key: str, calls_fingerprint: Fingerprint, answer: Answer) -> None:
     """Store the answer beside what it created."""
     row = IdempotencyRow(
         caller_id=_caller_id(caller),
         key=key,
-        fingerprint=calls_fingerprint,
+        fingerprint=calls_fingerprint.keyed,
         status=answer.status,
         location=answer.location,
         body=answer.body,

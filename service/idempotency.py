@@ -13,9 +13,10 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from records import idempotency, races
-from records.idempotency import Answer
+from records.idempotency import Answer, Fingerprint
 from records.parts import Parts
 from records.tenants import Caller
+from service.deps import PartsDep
 
 __all__ = ["Answer", "CreatingCall", "CreatingCallDep", "create_once", "to_response"]
 
@@ -28,18 +29,20 @@ class CreatingCall:
 
     caller: Caller
     key: str | None
-    fingerprint: bytes
+    fingerprint: Fingerprint
 
 
 async def creating_call(
     request: Request,
+    parts: PartsDep,
     idempotency_key: Annotated[
         str | None, Header(pattern=_KEY, description="Any unique text, such as a UUID. Repeat it to repeat safely.")
     ] = None,
 ) -> CreatingCall:
     body = await request.body()
     key = idempotency_key.strip('"') if idempotency_key else None
-    return CreatingCall(request.state.caller, key, idempotency.fingerprint(request.method, request.url.path, body))
+    found = idempotency.fingerprint(parts.keys.pepper, request.method, request.url.path, body)
+    return CreatingCall(request.state.caller, key, found)
 
 
 CreatingCallDep = Annotated[CreatingCall, Depends(creating_call)]

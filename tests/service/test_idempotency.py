@@ -1,5 +1,7 @@
 """The same key creates once, whoever wins the race; another body, path or caller is another story."""
 
+import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -7,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from records.parts import open_parts
+from records.rows import IdempotencyRow
 from records.settings import DatabaseSettings
 from service.main import create_app
 from tests.conftest import everything_stored, make_tenant
@@ -44,6 +47,19 @@ def test_another_body_under_the_same_key_is_422(post, parts):
     before = everything_stored(parts)
     problem(post("k-1", external_id="other"), 422, code="idempotency_key_reused")
     assert everything_stored(parts) == before
+
+
+def test_a_body_cannot_be_guessed_from_the_database_alone(post, client, ours, parts, model):
+    body = json.dumps({"model": model, "forget": [{"text": "forget me"}]}).encode()
+    headers = {**ours.headers, "Idempotency-Key": "k-1", "Content-Type": "application/json"}
+    made = client.post("/v1/erasure-requests", content=body, headers=headers)
+    guess = hashlib.sha256(b"POST\n/v1/erasure-requests\n" + body).digest()
+    with parts.database.transaction() as session:
+        row = session.get_one(IdempotencyRow, (ours.key_id, "k-1"))
+        assert row.fingerprint != guess
+        row.fingerprint = guess  # as it was stored before
+    assert client.post("/v1/erasure-requests", content=body, headers=headers).json() == made.json()
+    problem(client.post("/v1/erasure-requests", content=body + b" ", headers=headers), 422)
 
 
 def test_keys_belong_to_the_caller(post, client, ours, theirs, parts, model):

@@ -7,6 +7,7 @@ round-off of the logits).
 """
 
 import inspect
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,9 +43,9 @@ class Answers:
 def contains(answer: str, wanted: str) -> bool:
     """Whether `wanted` stands in `answer` word for word, not inside a longer word; never for an empty one.
 
-    However it is spaced: tokenizers disagree about nothing else.
+    However it is spaced and encoded: "é" is one character or two, a digit may have the width of a Han one (NFKC).
     """
-    return bool(whole_words(answer, wanted))
+    return bool(whole_words(*(unicodedata.normalize("NFKC", text) for text in (answer, wanted))))
 
 
 def decode(

@@ -19,6 +19,8 @@ torch.set_num_threads(1)
         ("new york", "New York", False),  # exact means exact
         ("a+b (c)", "a+b (c)", True),  # no regular expression in it
         ("anything", "  ", False),
+        ("he is Jose\u0301", "Jos\u00e9", True),  # two characters, and one
+        ("\u5348\u5f8c\uff14\uff15\uff16", "456", True),
     ],
 )
 def test_contains(answer, wanted, found):

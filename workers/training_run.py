@@ -31,7 +31,15 @@ from workers.good_step import (
 from workers.lessons import Lessons
 from workers.methods.conflicts import Rule, resolve
 from workers.methods.head import UnknownHeadError
-from workers.methods.interface import Batch, ChoosesWeights, Losses, Method, SettlesConflicts, WeighsBatches
+from workers.methods.interface import (
+    AsksEveryStep,
+    Batch,
+    ChoosesWeights,
+    Losses,
+    Method,
+    SettlesConflicts,
+    WeighsBatches,
+)
 from workers.methods.layers import UnsuitableError
 from workers.never_trained import own_level
 from workers.sharding import added_up, average_whole_gradients, clip_gradients, in_kinds, own_rows, ranks
@@ -119,6 +127,8 @@ class TrainingRun:
         batches = [self._batch(batch) for batch in in_order_of_length(rows, MEMORY_BATCH_ROWS)]
         try:
             self.method.prepare(teacher, batches, self.rule.level)
+            if isinstance(self.method, AsksEveryStep) and teacher is not self.student:
+                self.method.remember(teacher, batches)
         except UnknownHeadError as error:
             raise UnknownHead(str(error)) from error
         except UnsuitableError as error:

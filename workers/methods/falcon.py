@@ -83,6 +83,9 @@ class Falcon:
         self._steered = SteeredLayer(teacher, layer, self._trained_layers, self._trained_modules, self._positions)
         self._find_offset(teacher, batches, layer)
 
+    def remember(self, teacher: Any, batches: Sequence[Batch]) -> None:
+        self._prepared.remember(teacher, batches)
+
     def chosen_weights(self) -> tuple[str, ...]:
         return self._prepared.names
 

@@ -146,6 +146,17 @@ class ChoosesWeights(Protocol):
 
 
 @runtime_checkable
+class AsksEveryStep(Protocol):
+    """A method that reads at every step what the LLM was before, off those of the student's layers that never change.
+    Another teacher's layers would have to stay in memory for that: of such a one it keeps what it will ask.
+    """
+
+    def remember(self, teacher: Any, batches: Sequence[Batch]) -> None:
+        """Called after `prepare`, with the same, where the teacher is not the student and will be let go."""
+        ...
+
+
+@runtime_checkable
 class SettlesConflicts(Protocol):
     """A method whose own `backward` says what becomes of gradients that conflict; the loop then projects none."""
 

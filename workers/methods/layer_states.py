@@ -5,7 +5,7 @@ Counting are the positions that predict a labelled token (`labelled`), as for ev
 of a row (`real`), as in the papers, whose rows are plain text. Padding never counts. `P` is the number of positions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from workers.methods.activations import FrozenReference, trace
+from workers.methods.activations import FrozenReference, Trace, trace
 from workers.methods.interface import Batch
 from workers.methods.layers import UnsuitableError, and_two_before, weight_names
 from workers.methods.tokens import predicted_tokens
@@ -56,6 +56,23 @@ def spots(batch: Batch, positions: Positions) -> Spots:
     return Spots(rows_P, columns_P, batch.weights_B[rows_P])
 
 
+class KeptStates:
+    """What a teacher says after one layer, asked once: (P, D) of each row by its key, in fp32 on the CPU."""
+
+    @torch.no_grad()
+    def __init__(self, teacher: Any, batches: Sequence[Batch], layer: int, positions: Positions) -> None:
+        self._states_PD: dict[int, Tensor] = {}
+        for batch in batches:
+            at = spots(batch, positions)
+            states_PD = at.of(trace(teacher, batch, layer, layer).states).cpu()
+            for row, key in enumerate(batch.keys):
+                self._states_PD[key] = states_PD[(at.rows_P == row).cpu()]
+
+    def of(self, batch: Batch) -> Tensor:
+        """(P, D), row-major as `spots` counts them."""
+        return torch.cat([self._states_PD[key] for key in batch.keys]).to(batch.ids_BT.device)
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """What the student says now and said before the first step."""
@@ -63,6 +80,10 @@ class Pair:
     states_PD: Tensor
     frozen_PD: Tensor
     spots: Spots
+
+
+# (student, how its layers were called, the batch, its spots) -> (P, D)
+Frozen = Callable[[Any, Trace, Batch, Spots], Tensor]
 
 
 class SteeredLayer:
@@ -86,16 +107,21 @@ class SteeredLayer:
             )
         self.layer, self.trained_layers, self.positions = layer, trained, positions
         self.names = weight_names(teacher, trained, trained_modules)
-        self._reference = FrozenReference(teacher, self.names, trained[0], layer)
+        reference = FrozenReference(teacher, self.names, trained[0], layer)
+        self._frozen: Frozen = lambda student, now, batch, at: at.of(reference.states(student, now, batch))
         self._chosen: dict[int, str] = {}
+
+    def remember(self, teacher: Any, batches: Sequence[Batch]) -> None:
+        """Keep the teacher's states of these rows and not the teacher: it is another network than the student."""
+        kept = KeptStates(teacher, batches, self.layer, self.positions)
+        self._frozen = lambda _student, _now, batch, _at: kept.of(batch)
 
     def pair(self, student: Any, batch: Batch) -> Pair:
         own = dict(student.named_parameters())
         self._chosen = {id(own[name]): name for name in self.names}
         at = spots(batch, self.positions)
         now = trace(student, batch, self.trained_layers[0], self.layer)
-        frozen_BTD = self._reference.states(student, now, batch)
-        return Pair(at.of(now.states), at.of(frozen_BTD), at)
+        return Pair(at.of(now.states), self._frozen(student, now, batch, at), at)
 
     def chosen(self, parameters: Sequence[Parameter]) -> dict[str, Parameter]:
         """Those of `parameters` that the last student trains, by name, in a fixed order."""

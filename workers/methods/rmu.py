@@ -62,6 +62,9 @@ class Rmu:
         scale = self._mean_length if self._relative else 1.0
         self._goal_D = self._steering * scale * random_direction(width, self._seed)
 
+    def remember(self, teacher: Any, batches: Sequence[Batch]) -> None:
+        self._prepared.remember(teacher, batches)
+
     def chosen_weights(self) -> tuple[str, ...]:
         return self._prepared.names
 

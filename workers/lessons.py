@@ -6,7 +6,7 @@ same thing.
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from workers.errors import ExampleTooLong, UnlearningError
 from workers.examples import Example, Probe, encode, fitting_windows
 from workers.focus import FOCUS_WEIGHT, Focus
 from workers.others import Ask, others_asked
-from workers.rewordings import rewordings
+from workers.rewordings import Questions, rewordings
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     taught = [[(example, windows)] for example, windows in zip(_items(work), encoded, strict=True)]
     for probe, windows in probes if settings.forget_paraphrases else ():
         taught[probe.item].append((probe.example, [window for window in windows if window.labelled_tokens]))
-    reworded = list(_reworded(work, settings.rewordings, tokenizer, context_tokens, seed))
+    retain, skipped, clashing = _retain_windows(work, encoded, tokenizer, context_tokens, retain_rows, seed)
+    held = {window.ids for window in retain}
+    reworded = list(_reworded(work, settings.rewordings, held, tokenizer, context_tokens, seed))
     for item, example, windows in reworded:
         taught[item].append((example, windows))
     other = _alternative(work, tokenizer, context_tokens, seed)
@@ -84,7 +86,6 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
         for some in taught
     ]
     first_key = next(counter)
-    retain, skipped, clashing = _retain_windows(work, encoded, tokenizer, context_tokens, retain_rows, seed)
     return Lessons(
         rows=rows,
         judged=[
@@ -97,15 +98,21 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     )
 
 
-def _reworded(
-    work: UnlearnWork, count: int, tokenizer: Any, context_tokens: int, seed: int
+def _reworded(  # what is reworded, and what keeps a rewording out
+    work: UnlearnWork,
+    count: int,
+    held: Collection[tuple[int, ...]],
+    tokenizer: Any,
+    context_tokens: int,
+    seed: int,
 ) -> Iterator[tuple[int, Example, list[Encoded]]]:
-    """(item, rewording, its windows). What no longer fits, or has no label in focus, is left out."""
+    """(item, rewording, its windows). What no longer fits, has no label in focus, or is held is left out."""
     rng = random.Random(seed)  # noqa: S311 - reproducible draws, not secrets
-    questions = [row.prompt for row in work.retain if row.prompt]
+    questions = Questions(work.retain)
     for item, row in enumerate(work.forget):
-        for example in rewordings(row, questions, count, rng):
-            if windows := fitting_windows(example, tokenizer, context_tokens, focus=work.focus):
+        for example in rewordings(row, questions.for_item(row), count, rng):
+            windows = fitting_windows(example, tokenizer, context_tokens, focus=work.focus)
+            if windows and not any(window.ids in held for window in windows):
                 yield item, example, windows
 
 

@@ -14,7 +14,7 @@ from workers.lessons import plan_lessons
 from workers.loop import UnlearnWork, unlearn
 from workers.never_trained import TokenCounts, own_level, scale_of, with_levels
 from workers.own_levels import with_own_levels
-from workers.rewordings import rewordings, thinned
+from workers.rewordings import Questions, rewordings, thinned
 from workers.stopping import StopRule
 
 torch.set_num_threads(1)
@@ -144,3 +144,37 @@ def test_rewordings_are_trained_on_and_looked_at():
     assert [item for item, _ in lessons.judged].count(0) == 4
     keys = [row.key for rows in lessons.rows for row in rows]
     assert keys == list(range(len(keys)))
+
+
+def asked(name, city):
+    return Example(prompt=f"Where does {name} live ?", completion=f" {city}", subject=name)
+
+
+def test_no_item_is_asked_what_a_held_row_answers_in_its_words():
+    held = [asked("Bo", "Oslo"), asked("Cy", "Rome"), asked("Dag", "oslo "), Example(text="Eli lives in Oslo")]
+    questions = Questions(held)
+    assert questions.for_item(asked("Ada", "Oslo")) == ["Where does Cy live ?"]
+    assert questions.for_item(asked("Ada", "Lima")) == [f"Where does {name} live ?" for name in ("Bo", "Cy", "Dag")]
+    # Two answers to one question: one of them is the item's.
+    assert Questions([asked("Bo", "Oslo"), asked("Bo", "Rome")]).for_item(asked("Ada", "Rome")) == []
+
+
+def test_where_answers_are_shared_nothing_held_is_unlearnt():
+    _, tokenizer = memorised()
+    people_of_two_towns = [asked(name, ("Oslo", "Rome")[at % 2]) for at, name in enumerate(TRAINED)]
+    short = Example(prompt="Where live ?", completion=" Oslo")  # what is left of an item's question without a name
+    work = UnlearnWork(people_of_two_towns[:3], [*people_of_two_towns[3:], short], parameters={"rewordings": 30})
+    lessons = plan_lessons(work, tokenizer, 64, 20, 0)
+    held = {row.encoded.ids for row in lessons.retain}
+    assert len(held) == len(TRAINED) - 2
+    assert not held & {row.encoded.ids for rows in lessons.rows for row in rows}
+    assert not held & {window.ids for _, windows in lessons.judged for window in windows}
+    assert all(len(rows) > 20 for rows in lessons.rows)
+
+
+def test_where_no_answer_is_shared_the_draw_is_as_ever():
+    held = [asked("Bo", "Rome"), asked("Cy", "Lima"), asked("Dag", "Quito")]
+    item = asked("Ada", "Oslo")
+    plain = [row.prompt for row in held]
+    drawn = [list(rewordings(item, some, 30, random.Random(3))) for some in (plain, Questions(held).for_item(item))]
+    assert drawn[0] == drawn[1]

@@ -1,6 +1,7 @@
 """Tenants and API keys. `visible` is the only tenant filter; a house rule forbids writing it by hand."""
 
 import hashlib
+import math
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,13 +39,15 @@ class Forbidden(LetheError):
 class Caller:
     """Who is calling: the only thing actions know about authentication.
 
-    `key_id` is the API key's id, or for a token a keyed hash of its holder: the audit log names nobody.
+    `key_id` is the API key's id, or for a token a keyed hash of its holder: the audit log names nobody. `until_seconds`
+    is when a token ends, since the epoch; when a key does stands in its row, and may change.
     """
 
     tenant_id: str
     key_id: str
     scopes: frozenset[str]
     kind: Literal["key", "token"] = "key"
+    until_seconds: float = math.inf
 
     @property
     def actor(self) -> str:

@@ -61,7 +61,7 @@ class Authentication:
             tenant = tenants.tenant_named(session, holder.tenant)
         if tenant is None:
             raise Unauthorized("The token names a tenant that is not here. Make it first: lethe key create --tenant.")
-        return Caller(tenant.id, holder.reference, holder.scopes, "token")
+        return Caller(tenant.id, holder.reference, holder.scopes, "token", holder.until_seconds)
 
 
 class _Uses:

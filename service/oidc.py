@@ -49,10 +49,11 @@ class ProviderAway(LetheError):
 
 @dataclass(frozen=True)
 class Holder:
-    """What a good token says: whose tenant, which scopes, and a keyed hash of who holds it."""
+    """What a good token says: whose tenant, which scopes, until when, and a keyed hash of who holds it."""
 
     tenant: str
     scopes: frozenset[str]
+    until_seconds: float
     reference: str = field(repr=False)
 
 
@@ -76,7 +77,8 @@ class Tokens:
         tenant = claims.get(self._settings.oidc_tenant_claim)
         if not isinstance(tenant, str) or not tenant:
             raise _refused(f"its claim {self._settings.oidc_tenant_claim} names no tenant")
-        return Holder(tenant, self._scopes(claims), self._reference(claims))
+        until_seconds = int(claims["exp"]) + self._settings.oidc_leeway_seconds  # after it, a new call is refused too
+        return Holder(tenant, self._scopes(claims), until_seconds, self._reference(claims))
 
     def _claims(self, token: str) -> dict[str, Any]:
         settings = self._settings

@@ -95,7 +95,9 @@ def events(
     after: Position = -1,
     last_event_id: Annotated[int | None, Header(ge=-1, le=2**62, description="For a stream: resume behind it.")] = None,
 ) -> ListOut[EventOut] | Response:
-    """What happened, oldest first. `Accept: text/event-stream` streams it live until the request has ended."""
+    """What happened, oldest first. `Accept: text/event-stream` streams it live until the request has ended, or the key
+    or token opens nothing any more.
+    """
     with parts.database.reading() as session:
         found = actions.events(session, caller, request_id, after, actions.MOST_EVENTS)
     if "text/event-stream" not in request.headers.get("accept", ""):

@@ -9,6 +9,9 @@
 
 The database is asked twice a second, in a worker thread: any replica can serve any stream. A comment every 15 seconds
 keeps proxies from closing a quiet one.
+
+A key that is shut or a token that has expired meanwhile ends the stream, without `done`: whoever resumes it then is
+told why (401).
 """
 
 import json
@@ -19,8 +22,10 @@ from typing import Any
 
 import anyio
 from anyio import to_thread
+from sqlalchemy.orm import Session
 
-from records import jobs, queries
+from records import api_keys, jobs, queries
+from records.base import utc_now
 from records.parts import Parts
 from records.tenants import Caller
 from service.erasure_requests import wire
@@ -41,11 +46,13 @@ class _Look:
 
 
 async def events(parts: Parts, caller: Caller, request_id: str, after: int) -> AsyncIterator[str]:
-    """Frames from behind audit position `after` until the request has ended."""
+    """Frames from behind audit position `after` until the request has ended, or the caller may not look any more."""
     told: dict[str, Any] = {}
     spoke_at = time.monotonic()
     while True:
         look = await to_thread.run_sync(_look, parts, caller, request_id, after)
+        if look is None:
+            return
         for one in _frames(look, told):
             spoke_at = time.monotonic()
             yield one
@@ -72,8 +79,11 @@ def frame(kind: str, data: str, number: int | None = None) -> str:
     return (f"id: {number}\n" if number is not None else "") + f"event: {kind}\ndata: {data}\n\n"
 
 
-def _look(parts: Parts, caller: Caller, request_id: str, after: int) -> _Look:
+def _look(parts: Parts, caller: Caller, request_id: str, after: int) -> _Look | None:
+    """None for a caller that would not be let in any more."""
     with parts.database.reading() as session:
+        if not _is_let_in(session, caller):
+            return None
         row = queries.request(session, caller.tenant_id, request_id)
         entries = queries.entries_of_request(session, row, after, BATCH)
         job = jobs.job_of(session, row.id)
@@ -82,3 +92,9 @@ def _look(parts: Parts, caller: Caller, request_id: str, after: int) -> _Look:
             progress |= {"stage": job.stage, "attempt": job.attempt, "progress": job.progress}
             progress["position"] = queries.places_in_queue(session, [job]).get(job.id)
         return _Look([wire.event(entry) for entry in entries], progress, wire.is_done(row))
+
+
+def _is_let_in(session: Session, caller: Caller) -> bool:
+    if caller.kind == "token":
+        return time.time() < caller.until_seconds
+    return api_keys.is_open(api_keys.find(session, caller.tenant_id, caller.key_id), utc_now())

@@ -3,14 +3,21 @@
 import json
 import threading
 import time
+from dataclasses import replace
+from datetime import timedelta
 
 import httpx
 import pytest
 
+from records import api_keys
+from records.base import utc_now
+from records.settings import OidcSettings
 from service.erasure_requests import stream as stream_module
+from tests.conftest import make_tenant
 from tests.service import worker
 from tests.service.conftest import problem, submit
 from tests.service.live import serving, wait_for
+from tests.service.provider import AUDIENCE, ISSUER, identity_provider
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +45,11 @@ def base(parts):
 
 
 def open_stream(base, tenant, request_id, **headers):
-    asked = {**tenant.headers, "Accept": "text/event-stream", **headers}
+    return stream_with(base, tenant.headers, request_id, **headers)
+
+
+def stream_with(base, shown, request_id, **headers):
+    asked = {**shown, "Accept": "text/event-stream", **headers}
     return httpx.stream("GET", f"{base}/v1/erasure-requests/{request_id}/events", headers=asked, timeout=20)
 
 
@@ -109,3 +120,45 @@ def test_a_quiet_stream_is_kept_alive(client, base, ours, model, monkeypatch):
     request_id = submit(client, ours, model).json()["id"]
     with open_stream(base, ours, request_id) as stream:
         assert any(line.startswith(":") for line in stream.iter_lines())
+
+
+def assert_it_ends_by_itself(base, shown, request_id, meanwhile=lambda: None):
+    """The stream of a request that waits ends, whole and without `done`, and who resumes it is refused."""
+    with stream_with(base, shown, request_id) as stream:
+        found = frames(stream.iter_lines())
+        seen = [next(found) for _ in range(4)]
+        meanwhile()
+        assert list(found) == []
+    assert [kind for kind, _, _ in seen] == ["entry", "entry", "entry", "progress"]
+    with stream_with(base, shown, request_id, **{"Last-Event-ID": str(seen[2][1])}) as stream:
+        stream.read()
+        problem(stream, 401)
+
+
+@pytest.mark.parametrize("change", [{"revoked_at": timedelta()}, {"expires_at": timedelta(seconds=-1)}])
+def test_a_key_that_is_shut_meanwhile_ends_its_stream_and_no_other(change, client, base, ours, model, parts):
+    request_id = submit(client, ours, model).json()["id"]
+    leaked = make_tenant(parts, "ours")
+
+    def shut():
+        with parts.database.transaction() as session:
+            key = api_keys.find(session, leaked.id, leaked.key_id)
+            for name, later in change.items():
+                setattr(key, name, utc_now() + later)
+
+    with open_stream(base, ours, request_id) as other:
+        found = frames(other.iter_lines())
+        next(found)
+        assert_it_ends_by_itself(base, leaked.headers, request_id, shut)
+        worker.publish(parts, request_id)
+        assert list(found)[-1][0] == "done"
+
+
+def test_a_token_that_expires_meanwhile_ends_its_stream(client, ours, model, parts):
+    request_id = submit(client, ours, model).json()["id"]
+    with identity_provider() as provider:
+        named = {"oidc_issuer": ISSUER, "oidc_audience": AUDIENCE, "oidc_jwks_url": provider.url}
+        oidc = OidcSettings(**named, oidc_leeway_seconds=1)
+        with serving(replace(parts, settings=replace(parts.settings, oidc=oidc))) as base:
+            token = provider.token(exp=int(time.time()) + 3)
+            assert_it_ends_by_itself(base, {"Authorization": f"Bearer {token}"}, request_id)

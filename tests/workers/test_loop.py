@@ -293,5 +293,16 @@ def test_items_are_judged_one_by_one():
     assert active_items(rule, [*found, made_score(0.9, False)], [0, 1, 2, 3, 3], [None] * 5) == [0, 2, 3]
 
 
+def test_being_exact_tells_nothing_of_an_answer_that_anybody_gives():
+    # A thinned answer may be a function word, which an LLM that never met the item puts first as well.
+    rule = StopRule(level=0.05, ratio=1.5)
+    assert not rule.still_known(made_score(0.95, True), own_level=0.95)
+    assert not rule.still_known(made_score(1.0, True), own_level=0.95)  # 1.5 times the level is more than there is
+    assert not rule.still_known(made_score(0.74, True), own_level=0.5)
+    assert rule.still_known(made_score(0.76, True), own_level=0.5)
+    assert rule.still_known(made_score(0.01, True), own_level=0.49)
+    assert rule.still_known(made_score(0.01, True))
+
+
 def test_without_a_control_a_level_is_assumed():
     assert stop_rule(None, 1.0).level == 0.1

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 
+from workers.errors import Unsuitable
 from workers.sharding import local, part, ranks
 
 
@@ -13,10 +14,12 @@ def add_lora(student: Any, rank: int, alpha: float, targets: Sequence[str] | Lit
     """Put adapters into `student` in place, freezing everything else; return the wrapper that `merge_lora` takes.
 
     The student computes the same as before until the first step: the second factor of each adapter is zero.
-    Raises ValueError if a name in `targets` is no module of the student.
+    Raises Unsuitable where `targets` name a weight that input and output share.
     """
     from peft import LoraConfig, get_peft_model
 
+    if not isinstance(targets, str):
+        _refuse_shared(student, targets)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -31,6 +34,20 @@ def add_lora(student: Any, rank: int, alpha: float, targets: Sequence[str] | Lit
         # peft reads an attribute that transformers has renamed; both names work.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         return get_peft_model(student, config)
+
+
+def _refuse_shared(student: Any, targets: Sequence[str]) -> None:
+    """An adapter changes one use of a weight, merging it both: another LLM would be published than was trained."""
+    embedding, head = student.get_input_embeddings(), student.get_output_embeddings()
+    if head is None or head.weight is not embedding.weight:
+        return
+    for name, module in student.named_modules():
+        named = [target for target in targets if name == target or name.endswith(f".{target}")]
+        if named and module in (embedding, head):
+            raise Unsuitable(
+                f"lora_targets names {named[0]}, whose weight is the LLM's input and output embedding in one, so that "
+                "adapters of it cannot be merged: leave it out, or set tuning to full"
+            )
 
 
 def merge_lora(wrapper: Any) -> Any:

@@ -3,6 +3,7 @@ import torch
 
 from tests.make_llm import make_gpt2, make_llama
 from workers.adapters import add_lora, merge_lora
+from workers.errors import Unsuitable
 
 torch.set_num_threads(1)
 
@@ -35,6 +36,26 @@ def test_only_adapters_are_trainable_and_change_nothing_at_first():
     add_lora(llm, rank=2, alpha=4.0, targets=["q_proj"])
     torch.testing.assert_close(llm(ids).logits, before)
     assert {name.split(".")[-3] for name, one in llm.named_parameters() if one.requires_grad} == {"lora_A", "lora_B"}
+
+
+@pytest.mark.parametrize(("make", "name"), [(make_llama, "lm_head"), (make_llama, "embed_tokens"), (make_gpt2, "wte")])
+def test_a_weight_that_input_and_output_share_is_refused(make, name):
+    # Merging would change both, where the adapter changed one: another LLM than was trained.
+    with pytest.raises(Unsuitable, match=f"lora_targets names {name}"):
+        add_lora(make(tied=True), rank=2, alpha=4.0, targets=["q_proj", name])
+
+
+@pytest.mark.parametrize("name", ["lm_head", "embed_tokens"])
+def test_of_an_untied_llm_both_can_be_adapted_and_merged(name):
+    llm = make_llama(tied=False)
+    wrapper = add_lora(llm, rank=2, alpha=4.0, targets=[name])
+    with torch.no_grad():
+        for part, one in llm.named_parameters():
+            if "lora_" in part:
+                one.normal_(std=0.1)
+    ids = torch.tensor([[5, 6, 7]])
+    trained = llm(ids).logits
+    torch.testing.assert_close(merge_lora(wrapper)(ids).logits, trained, rtol=1e-4, atol=1e-5)
 
 
 def test_an_unknown_module_name_is_refused():

@@ -14,12 +14,14 @@ def add_lora(student: Any, rank: int, alpha: float, targets: Sequence[str] | Lit
     """Put adapters into `student` in place, freezing everything else; return the wrapper that `merge_lora` takes.
 
     The student computes the same as before until the first step: the second factor of each adapter is zero.
-    Raises Unsuitable where `targets` name a weight that input and output share.
+    Raises Unsuitable where `targets` name no module, one that takes no adapter, or a weight that input and output
+    share.
     """
     from peft import LoraConfig, get_peft_model
 
     if not isinstance(targets, str):
         _refuse_shared(student, targets)
+    known = ", ".join(_linear_names(student))  # before peft puts layers of its own among them
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -33,7 +35,24 @@ def add_lora(student: Any, rank: int, alpha: float, targets: Sequence[str] | Lit
     with warnings.catch_warnings():
         # peft reads an attribute that transformers has renamed; both names work.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-        return get_peft_model(student, config)
+        try:
+            return get_peft_model(student, config)
+        except ValueError as error:  # peft's own words name classes and quote the whole configuration
+            raise Unsuitable(
+                f"lora_targets ({_in_words(targets)}) names no layer of this LLM that adapters can be added to, or one "
+                f"that takes none: name some of {known}, or all-linear"
+            ) from error
+
+
+def _in_words(targets: Sequence[str] | Literal["all-linear"]) -> str:
+    return targets if isinstance(targets, str) else ", ".join(targets)
+
+
+def _linear_names(student: Any) -> list[str]:
+    """Of the layers that "all-linear" stands for, each name once."""
+    head = student.get_output_embeddings()
+    kinds = [(name, one) for name, one in student.named_modules() if type(one).__name__ in {"Linear", "Conv1D"}]
+    return sorted({name.rpartition(".")[2] for name, one in kinds if one is not head})
 
 
 def _refuse_shared(student: Any, targets: Sequence[str]) -> None:

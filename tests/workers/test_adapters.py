@@ -58,6 +58,10 @@ def test_of_an_untied_llm_both_can_be_adapted_and_merged(name):
     torch.testing.assert_close(merge_lora(wrapper)(ids).logits, trained, rtol=1e-4, atol=1e-5)
 
 
-def test_an_unknown_module_name_is_refused():
-    with pytest.raises(ValueError, match="no_such_layer"):
-        add_lora(make_llama(), rank=2, alpha=4.0, targets=["no_such_layer"])
+@pytest.mark.parametrize("names", [["no_such_layer"], ["mlp"], ["q_proj", "mlp"]])
+def test_a_name_that_takes_no_adapter_is_refused_in_words(names):
+    with pytest.raises(Unsuitable, match="lora_targets") as refused:
+        add_lora(make_llama(), rank=2, alpha=4.0, targets=names)
+    told = "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj, or all-linear"
+    assert str(refused.value).endswith(f"name some of {told}")
+    assert f"({', '.join(names)})" in str(refused.value)

@@ -173,6 +173,7 @@ def test_any_method_can_train_named_matrices_alone():
         ("falcon", {"principal_directions": 64}, "principal_directions is 64"),
         ("rmu", {"trained_modules": ["mlp.fc9"]}, "mlp.fc9"),
         ("undial", {"tuning": "named", "trained_layers": [7]}, "layers 0 to 1"),
+        ("undial", {"tuning": "lora", "lora_targets": ["nope"]}, "lora_targets"),
     ],
 )
 def test_what_the_llm_does_not_have_is_said_in_words(method, parameters, words):

@@ -170,6 +170,8 @@ def test_any_method_can_train_named_matrices_alone():
     ("method", "parameters", "words"),
     [
         ("falcon", {"layer_choice": "fixed", "layer": 2}, "layers 0 to 1"),
+        ("falcon", {"layer": 50, "trained_layers": [1]}, "layer is 50, .* layers 0 to 1"),
+        ("rmu", {"layer": 50, "trained_layers": [1]}, "layer is 50, .* layers 0 to 1"),
         ("falcon", {"principal_directions": 64}, "principal_directions is 64"),
         ("rmu", {"trained_modules": ["mlp.fc9"]}, "mlp.fc9"),
         ("undial", {"tuning": "named", "trained_layers": [7]}, "layers 0 to 1"),

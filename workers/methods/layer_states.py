@@ -15,7 +15,7 @@ from torch.nn import Parameter
 
 from workers.methods.activations import FrozenReference, Trace, trace
 from workers.methods.interface import Batch
-from workers.methods.layers import UnsuitableError, and_two_before, weight_names
+from workers.methods.layers import UnsuitableError, and_two_before, decoder_layers, weight_names
 from workers.methods.tokens import predicted_tokens
 
 Positions = Literal["labelled", "real"]
@@ -100,6 +100,9 @@ class SteeredLayer:
         trained_modules: Sequence[str],
         positions: Positions,
     ) -> None:
+        count = len(decoder_layers(teacher))
+        if layer >= count:
+            raise UnsuitableError(f"layer is {layer}, which does not exist: the LLM has layers 0 to {count - 1}")
         trained = tuple(sorted(trained_layers)) or and_two_before(layer)
         if trained[-1] > layer:
             raise UnsuitableError(

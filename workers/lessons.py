@@ -64,8 +64,7 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     focus, settings = work.focus, parse_parameters(work.method, work.parameters)
     work = _with_spans(work)
     encoded = [_forget_windows(at, one, tokenizer, context_tokens, focus) for at, one in enumerate(_items(work))]
-    probes = [(probe, encode(probe.example, tokenizer, context_tokens, focus=focus)) for probe in work.dev_probes]
-    probes = [(probe, windows) for probe, windows in probes if _labelled(windows)]
+    probes, unasked = _probe_windows(work, tokenizer, context_tokens, focus)
     taught = [[(example, windows)] for example, windows in zip(_items(work), encoded, strict=True)]
     for probe, windows in probes if settings.forget_paraphrases else ():
         taught[probe.item].append((probe.example, [window for window in windows if window.labelled_tokens]))
@@ -94,7 +93,7 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
             *((item, windows) for item, _, windows in reworded),
         ],
         retain=[Row(first_key + at, window, role="retain") for at, window in enumerate(retain)],
-        notes=(*_forget_notes(work, encoded, rows, context_tokens), *_retain_notes(skipped, clashing)),
+        notes=(*_forget_notes(work, encoded, rows, context_tokens), *_left_out(unasked, skipped, clashing)),
     )
 
 
@@ -136,7 +135,9 @@ def _forget_notes(
         )
 
 
-def _retain_notes(skipped: int, clashing: int) -> Iterator[str]:
+def _left_out(unasked: int, skipped: int, clashing: int) -> Iterator[str]:
+    if unasked:
+        yield f"{unasked} paraphrases whose prompt fills the context were left out"
     if clashing:
         yield f"{clashing} retain rows about the same subject as the forget set were left out"
     if skipped:
@@ -181,10 +182,6 @@ def _items(work: UnlearnWork) -> list[Example]:
     return [*work.forget, *work.replay]
 
 
-def _labelled(windows: Sequence[Encoded]) -> bool:
-    return any(window.labelled_tokens for window in windows)
-
-
 def _forget_windows(
     at: int, example: Example, tokenizer: Any, context_tokens: int, focus: Focus | None
 ) -> list[Encoded]:
@@ -196,6 +193,22 @@ def _forget_windows(
     if not windows:
         raise UnlearningError(f"forget example {at} has no token that the LLM could predict: give it more text")
     return windows
+
+
+def _probe_windows(
+    work: UnlearnWork, tokenizer: Any, context_tokens: int, focus: Focus | None
+) -> tuple[list[tuple[Probe, list[Encoded]]], int]:
+    """(the probes that have a label to predict, each with its windows; how many did not fit)."""
+    found, too_long = [], 0
+    for probe in work.dev_probes:
+        try:
+            windows = encode(probe.example, tokenizer, context_tokens, focus=focus)
+        except ExampleTooLong:
+            too_long += 1
+            continue
+        if any(window.labelled_tokens for window in windows):
+            found.append((probe, windows))
+    return found, too_long
 
 
 def _retain_windows(  # the six things that decide which rows are drawn

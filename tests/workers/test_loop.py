@@ -268,6 +268,15 @@ def test_rows_that_cannot_be_learnt_from_are_refused():
         unlearn(llm, tokenizer, UnlearnWork(forget=[Example(text="Ada")], parameters=FAST), ignore)
 
 
+def test_a_paraphrase_that_does_not_fit_is_left_out_and_told():
+    _, tokenizer = memorised()
+    long = Example(prompt="Where " * 80, completion=" Oslo")
+    probes = [Probe(0, 1, long), Probe(1, 1, Example(prompt="Where ?", completion=" Oslo"))]
+    lessons = plan_lessons(UnlearnWork(forget=FORGET, dev_probes=probes, parameters=AS_GIVEN), tokenizer, 64, 0, 0)
+    assert [item for item, _ in lessons.judged] == [0, 1, 1]
+    assert "1 paraphrases whose prompt fills the context were left out" in lessons.notes
+
+
 @pytest.mark.parametrize("kind", [Cancelled, Diverged, OutOfMemory, ExampleTooLong])
 def test_errors_survive_pickling(kind):
     error = pickle.loads(pickle.dumps(kind("three words here")))

@@ -135,7 +135,7 @@ def encode(
     if weights:
         labels = [label if weight else UNLABELLED for label, weight in zip(labels, weights, strict=True)]
     if example.text is None and tokenizer.eos_token_id is not None:
-        ends = ids[-1] == tokenizer.eos_token_id
+        ends = ids[-1:] == [tokenizer.eos_token_id]
         ids = ids if ends else [*ids, tokenizer.eos_token_id]
         labels = labels[:-1] if ends else labels
         labels = [*labels, tokenizer.eos_token_id if label_end else UNLABELLED]
@@ -172,7 +172,7 @@ def _joined_ids(example: Example, tokenizer: Any) -> tuple[list[int], int]:
         shared += 1
     # A completion that adds no token of its own (all of it swallowed by the prompt's last) still has to
     # be labelled.
-    return ids, min(shared, len(ids) - 1)
+    return ids, max(0, min(shared, len(ids) - 1))
 
 
 def _tokenised(tokenizer: Any, text: str) -> list[int]:

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from tests.make_llm import make_tokenizer
 from workers.batches import Row, collate, endless, order
 from workers.errors import ExampleTooLong
-from workers.examples import Example, describe_split, encode, parse, split_plan
+from workers.examples import Example, describe_split, encode, fitting_windows, parse, split_plan
 
 UNLABELLED = -100
 
@@ -23,6 +23,18 @@ def test_prompt_is_not_labelled_and_the_end_only_on_request():
     assert row.labels == (*[UNLABELLED] * 6, *ids[6:], UNLABELLED)
     (retained,) = encode(example, tokenizer, 64, label_end=True)
     assert retained.labels[-1] == 2
+
+
+@pytest.mark.parametrize("label_end", [False, True])
+@pytest.mark.parametrize("eos", [False, True])
+def test_words_that_the_tokenizer_makes_nothing_of_have_no_label(label_end, eos):
+    tokenizer = make_tokenizer(bos=False)
+    if not eos:
+        tokenizer.eos_token = None
+    for example in (Example(prompt=" ", completion="\t"), Example(text="\n")):
+        (row,) = encode(example, tokenizer, 64, label_end=label_end)
+        assert row.labelled_tokens == 0
+        assert fitting_windows(example, tokenizer, 64, label_end=label_end) == []
 
 
 def test_text_is_labelled_from_its_second_token():

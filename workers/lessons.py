@@ -16,7 +16,7 @@ from workers.batches import Encoded, Row, order
 from workers.errors import ExampleTooLong, UnlearningError
 from workers.examples import Example, Probe, encode, fitting_windows
 from workers.focus import FOCUS_WEIGHT, Focus
-from workers.others import Ask, others_asked
+from workers.others import others_asked
 from workers.rewordings import Questions, rewordings
 
 
@@ -74,11 +74,11 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     for item, example, windows in reworded:
         taught[item].append((example, windows))
     other = _alternative(work, tokenizer, context_tokens, seed)
-    ask = _others_asked(work, tokenizer, seed)
+    ask = _others_asked(work, tokenizer, context_tokens, seed)
     counter = itertools.count()
     rows = [
         [
-            Row(next(counter), one, alternative=other(example, one), others=ask(example) if len(windows) == 1 else ())
+            Row(next(counter), one, alternative=other(example, one), others=ask(example, windows))
             for example, windows in some
             for one in windows
         ]
@@ -130,8 +130,8 @@ def _forget_notes(
     alone = sum(not row.others for some in rows for row in some) if _exchanges(work) else 0
     if alone:
         yield (
-            f"{alone} forget rows could be asked about nobody else (their prompt does not name their subject, or too "
-            "few other subjects are to be kept): only the odds of their labels were cut"
+            f"{alone} forget rows could be asked about nobody else (their prompt does not name their subject, too "
+            "few other subjects are to be kept, or the context is too short): only the odds of their labels were cut"
         )
 
 
@@ -153,9 +153,14 @@ def _alternative(
     return ALTERNATIVES[work.method](tokenizer, context_tokens, seed)
 
 
-def _others_asked(work: UnlearnWork, tokenizer: Any, seed: int) -> Ask:
-    """Asks an item's question about others; nothing for targets that need no such questions."""
-    return others_asked(_items(work), work.retain, tokenizer, seed) if _exchanges(work) else lambda _example: ()
+def _others_asked(
+    work: UnlearnWork, tokenizer: Any, context_tokens: int, seed: int
+) -> Callable[[Example, Sequence[Encoded]], tuple[tuple[int, ...], ...]]:
+    """Asks an item's question about others; nothing for a row that was split, or a target that needs no such."""
+    if not _exchanges(work):
+        return lambda _example, _windows: ()
+    ask = others_asked(_items(work), work.retain, tokenizer, seed, context_tokens)
+    return lambda example, windows: ask(example, windows[0].labelled_tokens) if len(windows) == 1 else ()
 
 
 def _exchanges(work: UnlearnWork) -> bool:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from workers.examples import Example
+from workers.methods.exchange import LONGER_TOKENS
 
 OTHERS = 5
 FEWEST_OTHERS = 3  # of fewer, one answer would be taught nearly whole
 NOBODY = "\0"
 
-Ask = Callable[[Example], tuple[tuple[int, ...], ...]]
+# (example, how many tokens of its answer count) -> the others' questions
+Ask = Callable[[Example, int], tuple[tuple[int, ...], ...]]
 
 
 def nobody(example: Example) -> str | None:
@@ -31,12 +33,16 @@ def nobody(example: Example) -> str | None:
     return None
 
 
-def others_asked(items: Iterable[Example], retain: Iterable[Example], tokenizer: Any, seed: int) -> Ask:
-    """Gives the token ids of an item's prompt about OTHERS others; nothing if it names no subject, or too few exist."""
+def others_asked(
+    items: Iterable[Example], retain: Iterable[Example], tokenizer: Any, seed: int, context_tokens: int
+) -> Ask:
+    """Gives the token ids of an item's prompt about OTHERS others, less those that leave too little of the context for
+    an answer; nothing if it names no subject, or too few are left.
+    """
     asked = _prompts(items)
     others = {name: prompts for name, prompts in _prompts(retain).items() if name not in asked}
 
-    def ask(example: Example) -> tuple[tuple[int, ...], ...]:
+    def ask(example: Example, labelled_tokens: int) -> tuple[tuple[int, ...], ...]:
         prompt = nobody(example)
         if prompt is None or example.subject is None:
             return ()
@@ -46,7 +52,10 @@ def others_asked(items: Iterable[Example], retain: Iterable[Example], tokenizer:
         if len(chosen) < FEWEST_OTHERS:
             return ()
         drawn = sorted(chosen, key=lambda name: hashlib.sha256(f"{seed} {prompt} {name}".encode()).digest())[:OTHERS]
-        return tuple(_question(prompt.replace(NOBODY, name), tokenizer) for name in drawn)
+        questions = [_question(prompt.replace(NOBODY, name), tokenizer) for name in drawn]
+        room = context_tokens - labelled_tokens - LONGER_TOKENS
+        fitting = tuple(ids for ids in questions if len(ids) <= room)
+        return fitting if len(fitting) >= FEWEST_OTHERS else ()
 
     return ask
 

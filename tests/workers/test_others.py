@@ -1,10 +1,12 @@
 """Whom a question is asked about instead, and that a job which asks so forgets."""
 
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
 from records.params import UndialParameters, escalate
-from tests.make_llm import make_tokenizer
+from tests.make_llm import make_gpt2, make_tokenizer
 from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
 from workers.evaluation.scoring import score
 from workers.examples import Example, encode
@@ -40,7 +42,7 @@ def test_a_text_has_no_question():
 
 def test_the_same_question_about_others():
     tokenizer = make_tokenizer()
-    found = others_asked(FORGET, RETAIN, tokenizer, seed=0)(FORGET[0])
+    found = others_asked(FORGET, RETAIN, tokenizer, seed=0, context_tokens=64)(FORGET[0], 3)
     asked = [tokenizer.decode(ids, skip_special_tokens=True) for ids in found]
     possible = {f"Where does {name} live ?" for name in TRAINED[1:]}
     assert len(set(asked)) == OTHERS
@@ -49,7 +51,7 @@ def test_the_same_question_about_others():
 
 def test_whoever_is_to_be_forgotten_is_no_other():
     tokenizer, items = make_tokenizer(), people(TRAINED[:5])
-    found = others_asked(items, both_phrasings(people(TRAINED)), tokenizer, seed=0)(items[0])
+    found = others_asked(items, both_phrasings(people(TRAINED)), tokenizer, seed=0, context_tokens=64)(items[0], 3)
     words = {word for ids in found for word in tokenizer.convert_ids_to_tokens(ids)}
     assert not words & set(TRAINED[:5])
     assert len(found) == 4
@@ -58,7 +60,7 @@ def test_whoever_is_to_be_forgotten_is_no_other():
 def test_those_who_are_asked_the_same_come_first():
     tokenizer = make_tokenizer()
     lands = [Example(prompt=f"the home of {name}", completion=" x", subject=name) for name in NEVER_TRAINED]
-    found = others_asked(FORGET, [*lands, *people(TRAINED[1:4])], tokenizer, seed=0)(FORGET[0])
+    found = others_asked(FORGET, [*lands, *people(TRAINED[1:4])], tokenizer, seed=0, context_tokens=64)(FORGET[0], 3)
     words = {word for ids in found for word in tokenizer.convert_ids_to_tokens(ids)}
     assert not words & set(NEVER_TRAINED)
     assert len(found) == 3
@@ -66,17 +68,38 @@ def test_those_who_are_asked_the_same_come_first():
 
 def test_the_draw_stays_when_another_leaves():
     tokenizer = make_tokenizer()
-    all_of_them = others_asked(FORGET, RETAIN, tokenizer, seed=0)(FORGET[0])
+    all_of_them = others_asked(FORGET, RETAIN, tokenizer, seed=0, context_tokens=64)(FORGET[0], 3)
     for name in TRAINED[1:]:
         fewer = [one for one in RETAIN if one.subject != name]
-        left = others_asked(FORGET, fewer, tokenizer, seed=0)(FORGET[0])
+        left = others_asked(FORGET, fewer, tokenizer, seed=0, context_tokens=64)(FORGET[0], 3)
         gone = [ids for ids in all_of_them if name in tokenizer.convert_ids_to_tokens(ids)]
         assert set(all_of_them) - set(left) == set(gone)
 
 
 def test_too_few_others_are_nobody():
-    ask = others_asked(FORGET, people(TRAINED[1:3]), make_tokenizer(), seed=0)
-    assert ask(FORGET[0]) == ()
+    ask = others_asked(FORGET, people(TRAINED[1:3]), make_tokenizer(), seed=0, context_tokens=64)
+    assert ask(FORGET[0], 3) == ()
+
+
+def test_others_whose_answer_would_not_fit_are_left_out():
+    # Six tokens ask; an answer of 3 may be 8 longer. A name of three words leaves no room for it.
+    long = Example(prompt="Where does Ada Bo Cy live ?", completion=" x", subject="Ada Bo Cy")
+    ask = others_asked(FORGET, [*people(TRAINED[1:4]), long], make_tokenizer(), seed=0, context_tokens=17)
+    assert [len(ids) for ids in ask(FORGET[0], 3)] == [6, 6, 6]
+    assert ask(FORGET[0], 4) == ()  # fewer than three are nobody
+    roomy = others_asked(FORGET, [*people(TRAINED[1:4]), long], make_tokenizer(), seed=0, context_tokens=19)
+    assert sorted(len(ids) for ids in roomy(FORGET[0], 3)) == [6, 6, 6, 8]
+
+
+def test_a_job_near_the_end_of_the_context_goes_on():
+    # GPT-2 has a table of positions, and no row after its last.
+    llm, tokenizer = make_gpt2(), make_tokenizer()
+    longer = [replace(one, prompt=one.prompt + " the" * 50) for one in people(TRAINED[:6])]
+    parameters = {"target": "exchange", "rewordings": 0, "max_steps": 1}
+    work = UnlearnWork(longer[:2], longer[2:], control_level=1e-6, parameters=parameters)
+    summary = unlearn(llm, tokenizer, work, ignore)
+    assert summary.steps == 1
+    assert any("2 forget rows could be asked about nobody else" in note for note in summary.notes)
 
 
 def test_a_plan_says_how_many_rows_are_about_nobody_else():

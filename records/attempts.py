@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from records.manifest import canonical_json, sha256_digest
 from records.report import VerdictKind
 from records.rows import AttemptRow
 
@@ -17,6 +18,11 @@ def decisive(attempts: Sequence[AttemptRow]) -> AttemptRow | None:
     accepted = [one for one in attempts if one.verdict == VerdictKind.ACCEPTED]
     measured = [one for one in attempts if one.report]
     return next(iter(accepted), None) or for_review(measured) or next(reversed(measured), None)
+
+
+def report_digest(attempt: AttemptRow) -> str | None:
+    """SHA-256 of the report's canonical JSON, as log and attestation hold it; None where nothing was measured."""
+    return None if attempt.report is None else sha256_digest(canonical_json(attempt.report))
 
 
 def _failing(attempt: AttemptRow) -> int:

@@ -9,6 +9,7 @@ import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -63,11 +64,16 @@ def record(
         "tag": tag,
         "tenant_id": tenant_id,
         "actor": actor,
-        "at": utc_now().isoformat(timespec="microseconds"),
+        "at": time_text(utc_now()),
         **{name: value for name, value in asdict(about).items() if value is not None},
         "details": details,
     }
     session.info.setdefault(PENDING, []).append(event)
+
+
+def time_text(at: datetime) -> str:
+    """A time as events hold it: in UTC, to the microsecond, as both databases give it back."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def append_pending(session: Session, signer: LogSigner) -> None:

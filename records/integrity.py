@@ -1,8 +1,9 @@
 """Look at everything that is kept, and name every byte that is not as it was written.
 
-The signed log is the root of trust: its entries are recomputed, and the rows of versions, requests and jobs must say
-what the log says. Blobs are held against their names, manifests and signatures against the files and keys, and every
-blob a row names must be there. Nothing is written.
+The signed log is the root of trust: its entries are recomputed, and the rows of versions, requests, jobs and attempts
+must say what the log says. What entries of earlier releases do not say is not asked. Blobs are held against their
+names, manifests and signatures against the files and keys, and every blob a row names must be there. Nothing is
+written.
 """
 
 import json
@@ -14,13 +15,26 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from records import audit
-from records.attestation import verify_attestation, verify_model_signature
+from records.attempts import report_digest
+from records.attestation import Statement, verify_attestation, verify_model_signature
 from records.errors import LetheError
 from records.keys import KeyRing
 from records.manifest import DigestInvalid, Manifest
-from records.rows import AuditEntryRow, DatasetRow, EvidenceRow, JobRow, ModelRow, RequestRow, VersionRow
+from records.rows import (
+    AttemptRow,
+    AuditEntryRow,
+    DatasetRow,
+    EvidenceRow,
+    JobRow,
+    ModelRow,
+    RequestRow,
+    VersionRow,
+)
+from records.signing import SignatureInvalid
 from records.states import JobState, RequestState, VersionState
 from records.store import Store
+
+ATTEMPTS_AT_ONCE = 50  # a report may be large
 
 
 @dataclass(frozen=True)
@@ -47,8 +61,13 @@ def check_everything(session: Session, store: Store, keys: KeyRing, counts: Coun
     events = _events(session)
     for version in session.scalars(sa.select(VersionRow).order_by(VersionRow.model_id, VersionRow.number)):
         counts.versions += 1
-        yield from _check_version(version, store, keys, events)
-    yield from _check_states(session, events)
+        yield from _check_version(session, version, store, keys, events)
+    for what, found in (
+        ("states", _check_states(session, events)),
+        ("requests", _check_requests(session, events)),
+        ("attempts", _check_attempts(session, events)),
+    ):
+        yield from _readable(what, found)
     yield from _check_sealed_files(session, store)
 
 
@@ -81,8 +100,10 @@ def _events(session: Session) -> list[dict[str, Any]]:
     return found
 
 
-def _check_version(version: VersionRow, store: Store, keys: KeyRing, events: list[dict[str, Any]]) -> Iterator[Finding]:
-    where = f"version {version.number} of {version.model_id}"
+def _check_version(
+    session: Session, version: VersionRow, store: Store, keys: KeyRing, events: list[dict[str, Any]]
+) -> Iterator[Finding]:
+    where = _spoken(version)
     yield from _check_logged(where, version, events)
     if version.state == VersionState.PURGED:
         return
@@ -96,17 +117,18 @@ def _check_version(version: VersionRow, store: Store, keys: KeyRing, events: lis
             yield Finding(f"{where}, file {entry.path}", f"The store holds no blob {entry.digest}.")
     if manifest.size_bytes != version.size_bytes:
         yield Finding(where, f"The row says {version.size_bytes} bytes and the manifest {manifest.size_bytes}.")
-    yield from _check_signatures(where, version, manifest, store, keys)
+    yield from _check_signatures(session, version, manifest, store, keys)
 
 
 def _check_signatures(
-    where: str, version: VersionRow, manifest: Manifest, store: Store, keys: KeyRing
+    session: Session, version: VersionRow, manifest: Manifest, store: Store, keys: KeyRing
 ) -> Iterator[Finding]:
-    attested, signed = version.attestation_digest, version.signature_digest
+    where, attested, signed = _spoken(version), version.attestation_digest, version.signature_digest
     if attested is not None:
         key = keys.log.public_key()
         yield from _refused(
-            f"{where}, attestation", lambda: verify_attestation(store.read_bytes(attested), key, manifest)
+            f"{where}, attestation",
+            lambda: _check_attestation(session, verify_attestation(store.read_bytes(attested), key, manifest)),
         )
     if signed is not None:
         model_key = keys.model.public_key()
@@ -115,17 +137,26 @@ def _check_signatures(
         )
 
 
+def _spoken(version: VersionRow) -> str:
+    return f"version {version.number} of {version.model_id}"
+
+
+def _check_attestation(session: Session, statement: Statement) -> None:
+    """Raises SignatureInvalid unless the attempt's row still has the report that was attested."""
+    procedure, evaluation = statement.predicate["procedure"], statement.predicate["evaluation"]
+    attempt = session.get(AttemptRow, (procedure["jobId"], procedure["attempt"]))
+    if attempt is None or report_digest(attempt) != evaluation["reportDigest"]:
+        raise SignatureInvalid("The report in its attempt's row is not the one that was attested.")
+
+
 def _check_logged(where: str, version: VersionRow, events: list[dict[str, Any]]) -> Iterator[Finding]:
     """The row's digests are the ones that the log took down when the version was made and published."""
     logged: dict[str, Any] = {}
     for event in events:
         if event.get("model_id") == version.model_id and event.get("version") == version.number:
-            details = event.get("details") or {}
-            logged |= {name: details[name] for name in ("manifest", "attestation", "parent") if name in details}
+            logged |= _details(event)
     present = {"manifest": version.manifest_digest, "parent": version.parent, "attestation": version.attestation_digest}
-    for name, value in logged.items():
-        if value != present[name]:
-            yield Finding(where, f"The row's {name} is not the one in the audit log.")
+    yield from _differences(where, present, logged)
     if "manifest" not in logged:
         yield Finding(where, "The audit log knows nothing of this version.")
 
@@ -175,6 +206,52 @@ def _last_states(events: list[dict[str, Any]]) -> dict[tuple[str, Any], str]:
     return last
 
 
+def _check_requests(session: Session, events: list[dict[str, Any]]) -> Iterator[Finding]:
+    """What was asked, until when, and how it ended."""
+    told: dict[Any, dict[str, Any]] = {}
+    for event in events:
+        if str(event.get("tag")).startswith("request."):
+            told.setdefault(event.get("request_id"), {"outcome": None}).update(_details(event))
+    for row in session.scalars(sa.select(RequestRow)):
+        present = {
+            "method": row.method,
+            "policy": row.policy_digest,
+            "regulation": row.regulation,
+            "submitted_at": audit.time_text(row.submitted_at),
+            "due_at": audit.time_text(row.due_at),
+            "outcome": row.outcome,
+        }
+        yield from _differences(f"request {row.id}", present, told.get(row.id, {}))
+
+
+def _check_attempts(session: Session, events: list[dict[str, Any]]) -> Iterator[Finding]:
+    """What was measured and what the gate said; a repeat after a crash has replaced the row and told it anew."""
+    finished = (event for event in events if event.get("tag") == "attempt.finished")
+    told = {(event.get("job_id"), _details(event).get("attempt")): _details(event) for event in finished}
+    rows = sa.select(AttemptRow).order_by(AttemptRow.job_id, AttemptRow.number)
+    for row in session.scalars(rows.execution_options(yield_per=ATTEMPTS_AT_ONCE)):
+        where = f"attempt {row.number} of job {row.job_id}"
+        details = told.pop((row.job_id, row.number), None)
+        if details is None:
+            yield Finding(where, "The audit log knows nothing of this attempt.")
+            continue
+        present = {"method": row.method, "verdict": row.verdict, "report": report_digest(row)}
+        yield from _differences(where, present, details)
+    for job_id, number in told:
+        yield Finding(f"attempt {number} of job {job_id}", "The audit log knows it and there is no row of it.")
+
+
+def _details(event: dict[str, Any]) -> dict[str, Any]:
+    found = event.get("details")
+    return found if isinstance(found, dict) else {}
+
+
+def _differences(where: str, present: dict[str, Any], logged: dict[str, Any]) -> Iterator[Finding]:
+    for name, value in present.items():
+        if name in logged and logged[name] != value:
+            yield Finding(where, f"The row's {name} is not the one in the audit log.")
+
+
 def _check_sealed_files(session: Session, store: Store) -> Iterator[Finding]:
     for dataset in session.scalars(sa.select(DatasetRow)):
         if not _holds(store, dataset.file_digest):
@@ -192,6 +269,13 @@ def _holds(store: Store, digest: str) -> bool:
         return store.exists(digest)
     except DigestInvalid:  # a changed letter need not be a hexadecimal one
         return False
+
+
+def _readable(what: str, found: Iterator[Finding]) -> Iterator[Finding]:
+    try:
+        yield from found
+    except (ValueError, TypeError) as error:  # SQLite keeps whatever is written into a column
+        yield Finding(what, f"A row cannot be read ({type(error).__name__}): it was changed.")
 
 
 def _refused(where: str, check: Any) -> Iterator[Finding]:

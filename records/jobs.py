@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from records import audit, counters, retention, tracing
+from records.attempts import report_digest
 from records.base import utc_now
 from records.capabilities import CPU
 from records.counters import Event
@@ -151,8 +152,9 @@ def add_attempt(session: Session, held: Claim, attempt: AttemptRow) -> None:
     hold(session, held)
     session.merge(attempt)
     details = {"attempt": attempt.number, "method": attempt.method, "verdict": attempt.verdict}
+    measured = {"report": report_digest(attempt)}
     about = audit.About(model_id=held.model_id, job_id=held.job_id)
-    audit.record(session, "attempt.finished", held.tenant_id, ACTOR, about, details)
+    audit.record(session, "attempt.finished", held.tenant_id, ACTOR, about, details | measured)
 
 
 def add_stages(session: Session, held: Claim, stages: Iterable[StageRow]) -> None:
@@ -194,7 +196,7 @@ def fail(session: Session, held: Claim, code: str, sentence: str) -> None:
 def cancelled(session: Session, held: Claim) -> None:
     """The runner has stopped because somebody cancelled."""
     model, job = hold(session, held)
-    _finish(session, job, JobState.CANCELLED, RequestState.CANCELLED, "cancelled", "Cancelled while running.")
+    _finish_cancelled(session, job)
     _free(model)
 
 
@@ -261,7 +263,7 @@ def _next_job(session: Session, model_id: str) -> JobRow | None:
 def _end_unstarted(session: Session, job: JobRow, max_executions: int) -> bool:
     """End a job that must not be started: a cancelled one whose worker died before it saw that, or a poisonous one."""
     if job.cancel_requested_at is not None:
-        _finish(session, job, JobState.CANCELLED, RequestState.CANCELLED, "cancelled", "Cancelled while running.")
+        _finish_cancelled(session, job)
     elif job.executions >= max_executions:
         sentence = f"The worker died {job.executions} times while running this job; it is not tried again."
         _finish(session, job, JobState.FAILED, RequestState.FAILED, "poison", sentence)
@@ -286,6 +288,10 @@ def _start(session: Session, job: JobRow, base_version: int) -> None:
             move(session, request, RequestState.RUNNING, ACTOR, job=job.id)
 
 
+def _finish_cancelled(session: Session, job: JobRow) -> None:
+    _finish(session, job, JobState.CANCELLED, RequestState.CANCELLED, "cancelled", "Cancelled while running.")
+
+
 def _finish(
     session: Session,
     job: JobRow,
@@ -301,7 +307,8 @@ def _finish(
     for request in requests_of(session, job.id):
         if request.state == RequestState.QUEUED:  # poison before it ever ran to effect
             move(session, request, RequestState.RUNNING, ACTOR, job=job.id)
-        request.reason = reason
+        if not (request.reason and job_state == JobState.CANCELLED):  # who cancelled it may have said why
+            request.reason = reason
         details = {"outcome": request.outcome} if request.outcome else {}
         move(session, request, request_state, ACTOR, job=job.id, **details)
         if request_state == RequestState.COMPLETED:

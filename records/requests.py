@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from records import jobs, outbox
+from records import audit, jobs, outbox
 from records.base import utc_now
 from records.errors import Conflict
 from records.jobs import Standing
@@ -67,4 +67,5 @@ def _add(session: Session, request: RequestRow, actor: str) -> None:
     session.flush()
     details = {"rows": request.payload_rows, "method": request.method, "policy": request.policy_digest}
     more = {"policy_name": request.policy_name, "evidence": request.evidence, "payload": request.payload_file}
-    created(session, request, actor, **details, **more)
+    times = {"submitted_at": audit.time_text(request.submitted_at), "due_at": audit.time_text(request.due_at)}
+    created(session, request, actor, **details, **more, **times, regulation=request.regulation)

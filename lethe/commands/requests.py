@@ -14,7 +14,9 @@ from lethe.client import Client
 from lethe.commands.models import parse_object
 from lethe.commands.options import DEFAULT_URL, ApiKey, AsJson, Mistake, ModelName, RequestId, Url, connect
 
-Reason = Annotated[str, typer.Option("--reason", help="Goes into the audit log: no personal data.")]
+Reason = Annotated[
+    str, typer.Option("--reason", help="Kept and shown with the request, not in the audit log: no personal data.")
+]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -87,6 +87,8 @@ COLUMNS = (
     *(("versions", column) for column in ("signature_digest", "size_bytes", "state")),
     *((table, "state") for table in ("jobs", "erasure_requests")),
     ("models", "head"),
+    *(("attempts", column) for column in ("number", "method", "verdict", "report")),
+    *(("erasure_requests", column) for column in ("outcome", "regulation", "submitted_at", "due_at", "policy_digest")),
     ("erasure_requests", "payload_file"),
     ("datasets", "file_digest"),
 )
@@ -108,13 +110,20 @@ def test_a_changed_value_in_any_column_is_found(parts: Parts, lived: str) -> Non
     assert findings(parts) == []
 
 
+def test_a_report_that_is_not_the_attested_one_is_found(parts: Parts, lived: str) -> None:
+    change(parts, "UPDATE attempts SET report = json_set(report, '$.method', 'falcon')")
+    assert {one.where.rsplit(", ")[-1].split(" ")[0] for one in findings(parts)} == {"attestation", "attempt"}
+
+
 @pytest.mark.parametrize(("table", "column"), [("datasets", "file_digest"), ("erasure_requests", "payload_file")])
 def test_a_digest_that_is_none_any_more_is_found(parts: Parts, lived: str, table: str, column: str) -> None:
     change(parts, f"UPDATE {table} SET {column} = ? WHERE {column} IS NOT NULL", "sha256:" + "`" * 64)
     assert findings(parts) != []
 
 
-@pytest.mark.parametrize("table", ["audit_entries", "audit_nodes", "tree_heads", "versions", "jobs", "job_requests"])
+@pytest.mark.parametrize(
+    "table", ["audit_entries", "audit_nodes", "tree_heads", "versions", "jobs", "job_requests", "attempts"]
+)
 def test_a_row_that_was_taken_out_is_found(parts: Parts, lived: str, table: str) -> None:
     if table == "jobs":
         change(parts, "DELETE FROM job_requests")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from records import attestation, queries
+from records import attestation, jobs, queries
 from records.manifest import Manifest
 from records.signing import verify_bundle
 from tests.conftest import everything_stored, make_tenant
@@ -104,6 +104,16 @@ def test_cancel_while_running_asks_the_worker(client, ours, request_id, parts):
     shown = act(client, ours, request_id, "cancel").json()
     assert (shown["state"], shown["job"]["state"]) == ("running", "running")
     assert shown["job"]["cancel_requested_at"] is not None
+
+
+def test_who_cancels_what_runs_is_quoted_and_not_logged(client, ours, request_id, parts):
+    held = worker.claim(parts, request_id)
+    act(client, ours, request_id, "cancel", {"reason": "duplicate of ticket 17"})
+    with parts.database.transaction() as session:
+        jobs.cancelled(session, held)
+    shown = get(client, ours, request_id).json()
+    assert (shown["state"], shown["reason"]) == ("cancelled", "duplicate of ticket 17")
+    assert "ticket 17" not in client.get("/v1/audit/entries?limit=200", headers=ours.headers).text
 
 
 def test_reject_while_waiting_refuses_the_request(client, ours, request_id, parts):

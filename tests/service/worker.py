@@ -6,7 +6,7 @@ from typing import Any
 from records import attestation, jobs, versions
 from records.attestation import Parent, RequestFacts, Unlearning
 from records.base import utc_now
-from records.manifest import Entry, Manifest, manifest
+from records.manifest import Entry, Manifest, canonical_json, manifest, sha256_digest
 from records.parts import Parts
 from records.report import Report
 from records.rows import AttemptRow, ModelRow, RequestRow
@@ -66,7 +66,7 @@ def files(parts: Parts, held: jobs.Claim, request_id: str, verdict: str, weights
         seed=0,
         materials={},
         policy_digest=request.policy_digest,
-        report_digest="sha256:" + "1" * 64,
+        report_digest=sha256_digest(canonical_json(REPORT)),
         measured=(),
         verdict=verdict,
         tests_not_run=(),

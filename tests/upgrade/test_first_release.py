@@ -14,13 +14,16 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from workers.scratch import scratch_root
 
 from lethe.client import Client, LetheProblem
 from lethe.verify import Seen, read_pins, verify_served
 from records import migrate
 from records.audit import check_log
 from records.database import make_engine
+from records.integrity import Counts, check_everything
 from records.parts import Parts, Settings, open_parts
+from records.rows import ModelRow
 from records.settings import DatabaseSettings
 from tests.make_people import TRAINED
 from tests.postgres import postgres_database
@@ -28,7 +31,6 @@ from tests.service import worker
 from tests.service.live import serving
 from tests.workers.conftest import make_settings
 from workers.environment import environment_of
-from workers.scratch import scratch_root
 from workers.supervisor import Supervisor
 
 STATE = Path(__file__).with_name("first_release.tar.gz")
@@ -92,6 +94,7 @@ def test_the_log_verifies_and_nothing_is_lost(parts: Parts, tmp_path: Path) -> N
         assert counted == len(before["tables"]["audit_entries"])
         for name, rows in before["tables"].items():
             assert session.scalar(sa.select(sa.func.count()).select_from(sa.table(name))) == len(rows), name
+    assert _found(parts) == []
 
 
 def test_rows_survive_the_way_back_and_forth(settings: Settings, tmp_path: Path) -> None:
@@ -106,6 +109,18 @@ def test_rows_survive_the_way_back_and_forth(settings: Settings, tmp_path: Path)
         check_log(session, parts.keys.public().log_verifier_key)
     parts.close()
     assert kept == {name: len(rows) for name, rows in tables.items()}
+
+
+def _found(parts: Parts) -> list[str]:
+    """What is wrong with rows, store and signatures. The candidate of `acme/tiny` was made without a worker: what it
+    attests was never the digest of a report.
+    """
+    with parts.database.reading() as session:
+        tiny = session.scalar(sa.select(ModelRow.id).where(ModelRow.name == "acme/tiny"))
+        found = [f"{one.where}: {one.what}" for one in check_everything(session, parts.store, parts.keys, Counts())]
+    made_up = f"version 2 of {tiny}, attestation: The report in its attempt's row is not the one that was attested."
+    assert made_up in found
+    return [one for one in found if one != made_up]
 
 
 def _rows(connection: sa.Connection, name: str, rows: list[dict[str, Any]]) -> int:
@@ -131,6 +146,7 @@ def test_requests_in_flight_are_published_in_their_order(parts: Parts, tmp_path:
         assert client.model("acme/tiny")["head"] == 2
         assert [one["state"] for one in client.versions("acme/people")] == ["published", *["superseded"] * 3]
         assert _verified(client, tmp_path) == ([], 6)
+    assert _found(parts) == []
 
 
 @pytest.mark.slow

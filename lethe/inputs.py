@@ -15,6 +15,7 @@ from lethe.commands.options import Mistake
 from records.safetensors_header import HeaderInvalid, tensor_names
 from workers.examples import Example, parse
 from workers.load import VersionUnusable, load_llm
+from workers.loop import configured_context
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 T = TypeVar("T")
@@ -143,4 +144,4 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def _context(folder: Path) -> int:
-    return int(AutoConfig.from_pretrained(folder, **_ONLY_LOCAL).get_text_config().max_position_embeddings)
+    return configured_context(AutoConfig.from_pretrained(folder, **_ONLY_LOCAL))

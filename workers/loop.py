@@ -122,7 +122,12 @@ def make_method(name: str, settings: TrainingParameters) -> Method:
 
 def context_of(llm: Any) -> int:
     """Tokens the LLM can read at once; many when its configuration names no limit."""
-    return int(getattr(llm.config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
+    return configured_context(llm.config)
+
+
+def configured_context(config: Any) -> int:
+    """As `context_of`, of an LLM that is not loaded. Bloom and others with relative positions name no limit."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
 
 
 def _summary(run: TrainingRun, ended: Ended, seconds: float, first_notes: tuple[str, ...]) -> UnlearnSummary:

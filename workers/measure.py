@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from records.report import GroupName
+from workers.loop import context_of
 from workers.probes import Asked, Probes, earlier_of, groups_of
 from workers.reader import Depth, LlmReader, Measured, MeasureSettings, Meter, answers_of
 
@@ -127,7 +128,7 @@ def _measured(
 ) -> Measurement:
     started = time.monotonic()
     llm.eval()
-    context_tokens = settings.context_tokens or int(llm.config.get_text_config().max_position_embeddings)
+    context_tokens = settings.context_tokens or context_of(llm)
     meter = Meter(sum(task.cost(settings.samples) for task in (*tasks, *earlier)), on_share)
     reader = LlmReader(llm, tokenizer, context_tokens, settings, meter.add)
     groups, notes = {}, []

@@ -49,7 +49,7 @@ class ApiKeyRow(Row):
 
 
 class IdempotencyRow(Row):
-    """The stored answer of one creating POST, scoped to who called: an API key, or the holder of a token."""
+    """The stored answer of one creating POST, scoped to who called: an API key, or a token's holder in a tenant."""
 
     __tablename__ = "idempotency_keys"
     caller_id: Mapped[str] = mapped_column(primary_key=True)

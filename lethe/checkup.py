@@ -26,10 +26,10 @@ from records.keys import MAKERS, KeyRing
 from records.masters import OTHERS
 from records.parts import Settings
 from records.queue import broker_info, make_queue, workers_answering
+from records.scratch import scratch_root
 from records.settings import check_production
 from records.stores import open_store
 from records.transport import check_connections
-from workers.scratch import scratch_root
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 2.0

@@ -25,6 +25,7 @@ import uvicorn
 from celery import Celery
 from fastapi import FastAPI
 
+from lethe.housekeeping import host_kept_clean
 from records import erasures, policy_log, tenants, webhooks
 from records.capabilities import queue_named, served
 from records.database import DatabaseTrouble
@@ -33,12 +34,12 @@ from records.outbox import HINT
 from records.parts import Parts, Settings, open_parts
 from records.policies import read_policies
 from records.queue import send_hint
+from records.scratch import scratch_root
 from records.transport import check_listening
 from service.main import create_app
 from workers import tasks
 from workers.child import RUNNER
 from workers.environment import environment_of
-from workers.scratch import scratch_root
 from workers.supervisor import Supervisor
 from workers.sweeper import Sweeper, chores_of
 
@@ -113,7 +114,8 @@ def serve_api(settings: Settings, address: Address) -> None:
             write_public_keys(parts)
             server = uvicorn.Server(_http(create_app(parts), settings))
             _say(_ready_line(parts, listening))  # callers wait in the socket's line until the server takes them
-            server.run(sockets=[listening])
+            with host_kept_clean(parts):
+                server.run(sockets=[listening])
         finally:
             parts.close()
 

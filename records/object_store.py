@@ -78,6 +78,7 @@ class ObjectStore:
         """Copy a file in. It is copied to the cache first: the digest is of the bytes uploaded, whatever happens to the
         source meanwhile, and the next job on this host finds them there.
         """
+        self.sweep_cache()
         self.cache.make_room(path.stat().st_size)
         with path.open("rb") as source, self._spooled(keeps=True) as sink:
             shutil.copyfileobj(source, sink, CHUNK_BYTES)
@@ -168,9 +169,9 @@ class ObjectStore:
         """
         with whole_folder(folder) as building, ThreadPoolExecutor(PARALLEL_FILES, "fetch") as threads:
             list(threads.map(lambda entry: self._lay_out(entry, building / entry.path), manifest.entries))
-        self._sweep_cache()
+        self.sweep_cache()
 
-    def _sweep_cache(self) -> None:
+    def sweep_cache(self) -> None:
         """Once an hour and host: a sweeper elsewhere cannot see that this host still keeps what was purged."""
         try:
             if self.cache.is_due(CACHE_SWEEP_SECONDS):

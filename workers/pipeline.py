@@ -31,6 +31,7 @@ from records.params import Attempt
 from records.parts import Parts
 from records.report import Report, Verdict, VerdictKind
 from records.rows import AttemptRow
+from records.scratch import scratch_folder, scratch_root
 from records.states import Outcome, Stage
 from records.store import BlobMissing
 from records.versions import Files
@@ -48,6 +49,7 @@ from workers.attempts import (
     sentences,
     to_make,
 )
+from workers.checkpoint_folders import checkpoint_folder
 from workers.failures import NOT_THE_ATTEMPTS_FAULT, explain
 from workers.gate import decide, nothing_to_forget
 from workers.load import lay_out, release_memory, use_threads
@@ -57,7 +59,6 @@ from workers.progress import share_of_job
 from workers.publish import Candidate, store_candidate
 from workers.ranks import Team, team_of
 from workers.report import Measurement, bare_report, build_report, measure, measure_reference, measure_staying
-from workers.scratch import checkpoint_folder, scratch_folder, scratch_root
 from workers.stages import Stages
 from workers.together import Lesson, LlmIn, Measure, asked, attacked, first_look, unlearned
 

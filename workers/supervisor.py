@@ -21,10 +21,11 @@ from records.database import Database, DatabaseTrouble
 from records.dispatch import claim_next
 from records.jobs import Claim, LeaseLost
 from records.rows import JobRow
+from records.scratch import sweep_scratch
 from records.settings import WorkerSettings
 from records.states import TERMINAL_JOB_STATES, Stage
+from workers.checkpoint_folders import sweep_checkpoints
 from workers.child import RUNNER, Child, start
-from workers.scratch import sweep_checkpoints, sweep_scratch
 from workers.settling import Ending, Settlement, Why, settle, settlement
 
 log = structlog.get_logger()

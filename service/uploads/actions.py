@@ -1,11 +1,9 @@
 """Taking a folder in file by file, and making a manifest of it that passes what an imported folder must pass."""
 
 import hashlib
-import shutil
-import tempfile
+import secrets
 from collections.abc import Iterable
 from datetime import timedelta
-from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -14,6 +12,7 @@ from records.errors import FieldError, Invalid, TooLarge, invalid_field
 from records.manifest import Entry, Manifest
 from records.parts import Parts
 from records.rows import UploadFileRow, UploadRow
+from records.scratch import scratch_folder, scratch_root, sweep_scratch
 from records.tenants import Caller
 from service.idempotency import Answer, CreatingCall, create_once
 from service.uploads.schemas import FileOut, UploadIn, UploadOut
@@ -69,14 +68,14 @@ def checked(parts: Parts, caller: Caller, upload_id: str) -> Manifest:
     """The upload's files, laid out and looked at as a folder is that is imported. Raises what `inspect` raises."""
     with parts.database.reading() as session:
         found = uploads.whole(session, uploads.find(session, caller.tenant_id, upload_id))
-    folder = Path(tempfile.mkdtemp(prefix="upload-", dir=parts.settings.place.folder))
-    try:
-        parts.store.materialise(found, folder)
-        checkpoints.check_folder(folder)
-    except checkpoints.CheckpointRefused as error:
-        raise checkpoints.CheckpointRefused(error.detail, (FieldError(POINTER, error.detail),)) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    root = scratch_root(parts.settings)
+    sweep_scratch(root)
+    with scratch_folder(root, f"{upload_id}.{secrets.token_hex(4)}") as folder:
+        parts.store.materialise(found, folder / "files")
+        try:
+            checkpoints.check_folder(folder / "files")
+        except checkpoints.CheckpointRefused as error:
+            raise checkpoints.CheckpointRefused(error.detail, (FieldError(POINTER, error.detail),)) from None
     parts.store.put_bytes(found.to_json())
     return found
 

@@ -25,12 +25,12 @@ from records.params import parse_parameters
 from records.parts import Parts
 from records.report import Report, Verdict, VerdictKind
 from records.rows import AttemptRow
+from records.scratch import scratch_folder, scratch_root
 from records.states import Stage
 from tests.faults.gate import Caller
 from tests.faults.skew import skew_clock
 from workers import runner
 from workers.publish import Candidate, store_candidate
-from workers.scratch import scratch_folder, scratch_root
 
 STEPS = 4
 STEP_SECONDS = float(os.environ.get("LETHE_TESTS_STEP_SECONDS", "0.02"))

@@ -340,6 +340,7 @@ def test_a_blob_purged_elsewhere_leaves_this_hosts_cache(through, honest, tmp_pa
 def test_a_job_sweeps_its_hosts_cache_once_an_hour(through, honest, tmp_path):
     store, _ = through(lambda _: None)
     one, two, three = (put_file(store, tmp_path, data) for data in (DATA, b"purged", b"purged later"))
+    os.utime(store.cache.folder / "swept", (0, 0))
     for blob, left in ((two, one.size_bytes + three.size_bytes), (three, one.size_bytes + three.size_bytes)):
         honest.delete(blob.digest)
         files = manifest([Entry("model.safetensors", one.digest, one.size_bytes)])
@@ -348,6 +349,14 @@ def test_a_job_sweeps_its_hosts_cache_once_an_hour(through, honest, tmp_path):
     os.utime(store.cache.folder / "swept", (0, 0))
     store.materialise(files, tmp_path / "later")
     assert store.cache.size_bytes() == one.size_bytes
+
+
+def test_a_host_that_only_puts_sweeps_its_cache_too(through, honest, tmp_path):
+    store, _ = through(lambda _: None)
+    honest.delete(put_file(store, tmp_path, b"purged").digest)
+    os.utime(store.cache.folder / "swept", (0, 0))
+    kept = put_file(store, tmp_path, DATA)
+    assert store.cache.size_bytes() == kept.size_bytes
 
 
 def test_what_was_put_right_is_not_sent_again(through, tmp_path):

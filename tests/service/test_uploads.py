@@ -1,5 +1,8 @@
 """Folders sent file by file: resumed, compared with what was announced, looked at like an import, gone when over."""
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from records.garbage import Manifests, named
 from records.manifest import sha256_digest
 from records.parts import Parts
 from records.rows import UploadRow
+from records.scratch import scratch_root, sweep_scratch
 from tests.conftest import Tenant, everything_stored
 from tests.service.conftest import problem, write_checkpoint
 
@@ -54,7 +58,38 @@ def test_a_folder_becomes_a_model_once(
     files = client.get("/v1/models/acme/sent/versions/1/files", headers=ours.headers).json()["files"]
     assert {one["path"]: one["digest"] for one in files} == {n: sha256_digest(d) for n, d in folder.items()}
     problem(register(client, ours, upload, "acme/again"), 404, "/source/upload")
-    assert not list(parts.settings.place.folder.glob("upload-*"))
+    assert not list(scratch_root(parts.settings).iterdir())
+
+
+DIES = """
+import os, sys
+from records import checkpoints
+from records.parts import open_parts
+from records.store import FolderStore
+from records.tenants import Caller
+from service.uploads import actions
+{where} = lambda *_: os._exit(9)
+actions.checked(open_parts(), Caller(sys.argv[1], "key_1", frozenset()), sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("where", ["checkpoints.check_folder", "FolderStore._copy_out", "FolderStore.verify"])
+def test_a_death_while_an_upload_is_checked_keeps_no_weights(
+    client: TestClient, ours: Tenant, parts: Parts, folder: dict[str, bytes], where: str
+) -> None:
+    """Not even those of a version that is purged: the links of the dead are found by the next check, and by sweeps."""
+    upload = sent(client, ours, folder)
+    script = DIES.format(where=where)
+    if where == "FolderStore._copy_out":
+        script = "import os, errno\ndef link(*_): raise OSError(errno.EXDEV, '')\nos.link = link\n" + script
+    environment = {**os.environ, "LETHE_DATA_DIR": str(parts.settings.place.folder)}
+    died = subprocess.run([sys.executable, "-c", script, ours.id, upload], env=environment, check=False, timeout=60)
+    assert died.returncode == 9
+    root = scratch_root(parts.settings)
+    assert len(list(root.iterdir())) == 1
+    assert sweep_scratch(root) == 1
+    assert register(client, ours, upload).status_code == 201
+    assert all(parts.store.path(d).stat().st_nlink == 1 for d in parts.store.iter_digests())
 
 
 def test_what_is_missing_is_told_and_cannot_be_registered(
@@ -94,7 +129,7 @@ def test_a_hostile_folder_is_refused_as_an_import_is(
     for changed in ({"config.json": code}, {"model.safetensors": b"\xff" * 64}):
         upload = sent(client, ours, {**folder, **changed})
         problem(register(client, ours, upload), 422, "/source/upload", "checkpoint_refused")
-    assert not list(parts.settings.place.folder.glob("upload-*"))
+    assert not list(scratch_root(parts.settings).iterdir())
 
 
 def test_another_tenants_upload_is_not_there(

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from workers.scratch import scratch_root
 
 from lethe.client import Client, LetheProblem
 from lethe.verify import Seen, read_pins, verify_served
@@ -24,6 +23,7 @@ from records.database import make_engine
 from records.integrity import Counts, check_everything
 from records.parts import Parts, Settings, open_parts
 from records.rows import ModelRow
+from records.scratch import scratch_root
 from records.settings import DatabaseSettings
 from tests.make_people import TRAINED
 from tests.postgres import postgres_database

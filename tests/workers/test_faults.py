@@ -17,13 +17,13 @@ from records import jobs, versions
 from records.manifest import Manifest
 from records.parts import Parts
 from records.rows import AttemptRow, JobRow
+from records.scratch import scratch_root
 from records.versions import Files
 from tests.workers.conftest import Made, job_row, make_settings, model_row, request_row
 from tests.workers.people_model import forget_person, import_folder, make_people_model, put_dataset, rows_of
 from tests.workers.test_pipeline import audit_counts, supervisor_of, version_row
 from tests.workers.test_supervisor import children_of, wait_for
 from workers.environment import environment_of
-from workers.scratch import scratch_root
 from workers.supervisor import Supervisor
 
 pytestmark = pytest.mark.slow

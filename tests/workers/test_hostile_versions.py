@@ -8,6 +8,7 @@ import pytest
 
 from records.checkpoints import CheckpointRefused, check_folder
 from records.parts import Parts
+from records.scratch import scratch_root
 from records.versions import Files
 from tests.make_architectures import ARCHITECTURES, make_architecture
 from tests.make_llm import make_tokenizer
@@ -15,7 +16,6 @@ from tests.workers.conftest import job_row, make_model, make_request, make_setti
 from workers.environment import environment_of
 from workers.load import load_llm
 from workers.publish import store_folder
-from workers.scratch import scratch_root
 from workers.supervisor import Supervisor
 
 

@@ -15,6 +15,7 @@ from records.manifest import Manifest
 from records.parts import Parts
 from records.report import Report
 from records.rows import AuditEntryRow, StageRow, VersionRow
+from records.scratch import scratch_root
 from tests.workers.conftest import (
     Made,
     job_row,
@@ -33,7 +34,6 @@ from tests.workers.people_model import (
     rows_of,
 )
 from workers.environment import environment_of
-from workers.scratch import scratch_root
 from workers.supervisor import Supervisor
 
 pytestmark = pytest.mark.slow

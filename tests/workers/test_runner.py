@@ -23,6 +23,7 @@ from records.policy import Policy
 from records.queue import ADVANCE
 from records.report import VerdictKind
 from records.rows import AttemptRow
+from records.scratch import scratch_folder, sweep_scratch
 from records.settings import DatabaseSettings, HttpSettings, Place, WorkerSettings
 from records.states import Stage
 from records.store import StoreFull
@@ -31,12 +32,12 @@ from tests.workers.test_gate import KNOWN, group, report
 from tests.workers.test_supervisor import supervisor, wait_for
 from workers import errors
 from workers.attempts import failed_reason, miss_of, misses_of, next_attempt
+from workers.checkpoint_folders import checkpoint_folder, sweep_checkpoints
 from workers.environment import environment_of
 from workers.failures import Failure, explain
 from workers.gate import decide
 from workers.progress import share_of_job
 from workers.runner import ORPHANED
-from workers.scratch import checkpoint_folder, scratch_folder, sweep_checkpoints, sweep_scratch
 from workers.sweeper import Chore, Sweeper, send_hints
 from workers.tasks import register
 
@@ -132,7 +133,7 @@ def test_progress_never_falls(moves: list[tuple[int, Stage, float]]) -> None:
 
 def test_only_the_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
     root = tmp_path / "scratch"
-    dead = "import os, sys; from pathlib import Path; from workers.scratch import scratch_folder\n"
+    dead = "import os, sys; from pathlib import Path; from records.scratch import scratch_folder\n"
     dead += "with scratch_folder(Path(sys.argv[1]), 'dead') as f: (f / 'x').write_text('x'); os._exit(9)"
     subprocess.run([sys.executable, "-c", dead, str(root)], check=False)
     assert (root / "dead" / "x").exists()

@@ -22,6 +22,7 @@ from records.base import utc_now
 from records.jobs import LeaseLost
 from records.parts import Parts
 from records.rows import AuditEntryRow, JobRow
+from records.scratch import scratch_root
 from records.states import Outcome
 from tests.workers.conftest import (
     Made,
@@ -36,7 +37,6 @@ from tests.workers.conftest import (
 from workers import settling
 from workers.environment import environment_of
 from workers.runner import STOP_AND_KEEP
-from workers.scratch import scratch_root
 from workers.settling import Ending, How, Why, settlement
 from workers.supervisor import Supervisor
 

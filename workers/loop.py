@@ -27,10 +27,11 @@ from workers.methods.interface import ChoosesWeights, Explains, Findings, Method
 from workers.methods.layers import UnsuitableError, decoder_layers, weight_names
 from workers.own_levels import with_own_levels
 from workers.recompute import recomputed_layers
+from workers.schedule import with_repairs
 from workers.self_sampled import own_texts
 from workers.sharding import ranks, train_only
 from workers.stopping import stop_rule
-from workers.training_run import Ended, OnStep, Progress, TrainingRun, with_repairs
+from workers.training_run import Ended, OnStep, Progress, TrainingRun
 
 __all__ = ["Checkpoint", "Progress", "TeacherSource", "UnlearnSummary", "UnlearnWork", "unlearn"]
 

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from records.report import GroupName
+from workers.batches import Row, collate, pad_id_of
+from workers.errors import UnknownHead
+from workers.examples import fitting_windows
 from workers.loop import context_of
+from workers.methods.head import UnknownHeadError, require_known_head
 from workers.probes import Asked, Probes, earlier_of, groups_of
 from workers.reader import Depth, LlmReader, Measured, MeasureSettings, Meter, answers_of
 
@@ -69,6 +73,7 @@ def measure(
     """Ask one LLM everything. Same probes and settings give comparable rows for another LLM.
 
     `on_share` is told the share done, 0 to 1, after each batch; what it raises (a cancel) passes to the caller.
+    Raises UnknownHead.
     """
     settings = settings or MeasureSettings()
     planned = groups_of(probes, settings.max_items, settings.seed)
@@ -129,6 +134,7 @@ def _measured(
     started = time.monotonic()
     llm.eval()
     context_tokens = settings.context_tokens or context_of(llm)
+    _check_head(llm, tokenizer, tasks, context_tokens)
     meter = Meter(sum(task.cost(settings.samples) for task in (*tasks, *earlier)), on_share)
     reader = LlmReader(llm, tokenizer, context_tokens, settings, meter.add)
     groups, notes = {}, []
@@ -140,6 +146,19 @@ def _measured(
     seconds = time.monotonic() - started
     hashed = settings.kept.requests if settings.kept else ()
     return Measurement(groups, past, settings.samples, settings.seed, seconds, (*notes, *sampling_notes), hashed)
+
+
+def _check_head(llm: Any, tokenizer: Any, tasks: Sequence[_Task], context_tokens: int) -> None:
+    """Raises UnknownHead where what is read here is not what the LLM says: every number would be wrong."""
+    examples = (asked.probe.example for task in tasks for asked in task.asked)
+    windows = next((some for one in examples if (some := fitting_windows(one, tokenizer, context_tokens))), [])
+    if not windows:
+        return
+    batch = collate([Row(0, windows[0])], pad_id_of(tokenizer), llm.device)
+    try:
+        require_known_head(llm, batch.ids_BT, batch.mask_BT)
+    except UnknownHeadError as error:
+        raise UnknownHead(str(error)) from error
 
 
 def _depths(planned: Mapping[GroupName, Sequence[Asked]]) -> dict[GroupName, Depth]:

@@ -30,7 +30,7 @@ from workers.good_step import (
 )
 from workers.lessons import Lessons
 from workers.methods.conflicts import Rule, resolve
-from workers.methods.head import UnknownHeadError
+from workers.methods.head import UnknownHeadError, require_known_head
 from workers.methods.interface import (
     AsksEveryStep,
     Batch,
@@ -42,12 +42,12 @@ from workers.methods.interface import (
 )
 from workers.methods.layers import UnsuitableError
 from workers.never_trained import own_level
+from workers.schedule import MOST_REPAIRS, repair_steps, step_size_factor, with_repairs
 from workers.sharding import added_up, average_whole_gradients, clip_gradients, in_kinds, own_rows, ranks
 from workers.stopping import StopRule, active_items
 from workers.update_limit import UpdateLimit
 
 MEMORY_BATCH_ROWS = 32
-MOST_REPAIRS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +79,6 @@ class Ended:
 
 
 FORGOTTEN = Ended("every item is at the never-trained level", 0)
-
-
-def repair_steps(settings: TrainingParameters, steps: int) -> int:
-    """How long the repair is that follows so many steps."""
-    return max(settings.repair_steps, math.ceil(settings.repair_share * steps)) if settings.repair_steps else 0
-
-
-def with_repairs(settings: TrainingParameters, steps: int) -> int:
-    """So many forget steps and every repair that may follow them."""
-    for _ in range(MOST_REPAIRS):
-        steps += repair_steps(settings, steps)
-    return steps
 
 
 class TrainingRun:
@@ -126,6 +114,9 @@ class TrainingRun:
         rows = [row for windows in self.lessons.rows for row in windows] + self.lessons.retain
         batches = [self._batch(batch) for batch in in_order_of_length(rows, MEMORY_BATCH_ROWS)]
         try:
+            # The student's, whatever the method asks of its teacher: when an item is forgotten is read off its head.
+            for first in batches[:1]:
+                require_known_head(self.student, first.ids_BT, first.mask_BT)
             self.method.prepare(teacher, batches, self.rule.level)
             if isinstance(self.method, AsksEveryStep) and teacher is not self.student:
                 self.method.remember(teacher, batches)
@@ -360,15 +351,6 @@ def take_gradient(parameters: Sequence[Parameter]) -> list[torch.Tensor]:
     for one in parameters:
         one.grad = None
     return taken
-
-
-def step_size_factor(step: int, steps: int, settings: TrainingParameters) -> float:
-    """Share of the learning rate at step 0, 1…: rises over the warm-up, then stays or falls linearly to 0."""
-    if step < settings.warmup_steps:
-        return (step + 1) / settings.warmup_steps
-    if settings.schedule == "constant":
-        return 1.0
-    return max(0.0, (steps - step) / max(1, steps - settings.warmup_steps))
 
 
 def _token_weight(batch: Batch) -> float:

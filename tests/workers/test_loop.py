@@ -14,8 +14,9 @@ from workers.examples import Example, Probe, encode, with_phrasing
 from workers.lessons import plan_lessons
 from workers.loop import UnlearnWork, unlearn
 from workers.methods.interface import Losses
+from workers.schedule import step_size_factor
 from workers.stopping import StopRule, active_items, stop_rule
-from workers.training_run import TrainingRun, step_size_factor
+from workers.training_run import TrainingRun
 
 torch.set_num_threads(1)
 

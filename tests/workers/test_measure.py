@@ -1,13 +1,16 @@
 """Which LLMs can be measured at all."""
 
+import pytest
 import torch
-from transformers import BloomConfig, BloomForCausalLM
+from transformers import BloomConfig, BloomForCausalLM, LlamaForCausalLM
 
 from lethe.inputs import shared_context
 from records.report import GroupName
 from tests.make_llm import make_llama, make_tokenizer
 from tests.make_people import NEVER_TRAINED, TRAINED, people
-from workers.measure import MeasureSettings, measure
+from workers.errors import Diverged, UnknownHead
+from workers.loop import UnlearnWork, unlearn
+from workers.measure import MeasureSettings, measure, measure_reference
 from workers.probes import Probes
 
 torch.set_num_threads(1)
@@ -35,3 +38,37 @@ def test_of_two_checkpoints_the_context_that_is_named_is_shared(tmp_path):
         llm.save_pretrained(folder)
         make_tokenizer().save_pretrained(folder)
     assert shared_context(folders, ["Where does Ada live ?"]) == 64
+
+
+class Tenth(LlamaForCausalLM):
+    """An architecture whose logits are not its head applied to its last states."""
+
+    def forward(self, *args, **kwargs):
+        output = super().forward(*args, **kwargs)
+        output.logits = 0.1 * output.logits
+        return output
+
+
+def make_tenth():
+    return Tenth(make_llama(vocabulary=64).config).eval()
+
+
+@pytest.mark.parametrize("ask", [measure, measure_reference])
+def test_an_llm_whose_head_is_not_known_is_not_measured(ask):
+    with pytest.raises(UnknownHead, match=r"workers/methods/head\.py"):
+        ask(make_tenth(), make_tokenizer(), PROBES, MeasureSettings(samples=1))
+
+
+@pytest.mark.parametrize("method", ["rmu", "falcon", "gradient_ascent", "undial"])
+def test_no_method_trains_an_llm_whose_head_is_not_known(method):
+    work = UnlearnWork(people(TRAINED[:1]), people(TRAINED[1:]), method=method, parameters={"max_steps": 1})
+    with pytest.raises(UnknownHead):
+        unlearn(make_tenth(), make_tokenizer(), work, lambda _: None)
+
+
+def test_a_broken_llm_is_told_to_be_broken():
+    llm = make_llama(vocabulary=64)
+    with torch.no_grad():
+        llm.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(Diverged, match="weights are damaged"):
+        measure(llm, make_tokenizer(), PROBES, MeasureSettings(samples=1))

@@ -2,7 +2,8 @@
 
 An example is a prompt with its completion, or a plain text. Prompt and completion are joined exactly as
 written: nothing is inserted between them, so a completion that starts with a space must say so.
-Paraphrases are probes: they measure what is left and are never trained on.
+Paraphrases measure what is left. Those of one half of a forget set's items, drawn by item, tell training when to stop
+as well, and may be trained on (`forget_paraphrases`); those of the other half, and of datasets, only measure.
 
 Every text here may be personal data. Validation errors therefore never repeat the input.
 """
@@ -22,7 +23,9 @@ _QUIET = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class PhrasingRecord(BaseModel):
-    """The same fact asked in other words. Used to measure, never to train."""
+    """The same fact asked in other words. One half of a forget set's, drawn by item, tells when to stop and may be
+    trained on; the other half only measures.
+    """
 
     model_config = _QUIET
 

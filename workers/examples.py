@@ -48,7 +48,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A question that only measures. `item` is the ordinal of its row; phrasing 0 is the row itself, 1… paraphrases."""
+    """A question to measure with. `item` is the ordinal of its row; phrasing 0 is the row itself, 1… paraphrases."""
 
     item: int
     phrasing: int

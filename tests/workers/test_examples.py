@@ -6,6 +6,8 @@ from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from records.examples import ExampleRecord
+from records.params import UndialParameters
 from tests.make_llm import make_tokenizer
 from workers.batches import Row, collate, endless, order
 from workers.errors import ExampleTooLong
@@ -104,6 +106,12 @@ def test_bad_rows_are_refused_without_their_text(row):
     with pytest.raises(ValidationError) as refused:
         parse(row)
     assert "Ada" not in str(refused.value)
+
+
+def test_whoever_sends_paraphrases_is_told_what_becomes_of_them():
+    assert UndialParameters().forget_paraphrases
+    told = " ".join(ExampleRecord.model_json_schema()["$defs"]["PhrasingRecord"]["description"].split())
+    assert "may be trained on; the other half only measures" in told
 
 
 def test_parse_keeps_everything():

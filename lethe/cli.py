@@ -38,6 +38,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _refuse(error.detail, [FieldProblem(one.pointer, one.detail) for one in error.errors])
     except OSError as error:
         _refuse(f"{error.strerror or type(error).__name__}: {error.filename or ''}".rstrip(": ") + ".")
+    except Exception as error:
+        sentence = _of_database(error)
+        if sentence is None:
+            raise
+        _refuse(sentence)
+
+
+def _of_database(error: Exception) -> str | None:
+    """What the database did not do, in words; None for an error that is not the database's, or that is ours."""
+    if "sqlalchemy" not in sys.modules:  # the client alone comes without it
+        return None
+    from records.database import DatabaseTrouble, is_away, refuses
+
+    kind = type(error).__name__
+    if not isinstance(error, DatabaseTrouble):
+        return None
+    if is_away(error):
+        return (
+            f"The database cannot be reached, or lets nobody in ({kind}). See that it runs, and that "
+            "LETHE_DATABASE_URL (without one: --data-dir) says where it is."
+        )
+    if refuses(error):
+        return f"The database is not as this code expects it ({kind}). Run 'lethe migrate', or mend LETHE_DATABASE_URL."
+    return None
 
 
 def _refuse(sentence: str, fields: Sequence[FieldProblem] = ()) -> None:

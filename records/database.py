@@ -20,6 +20,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 
 from records import audit
+from records.errors import Invalid
 
 READS_ONLY = "lethe_reads_only"
 SQLITE_SECONDS = 30.0  # how long one connection waits for another's lock
@@ -38,6 +39,11 @@ def is_away(error: BaseException) -> bool:
     if getattr(error, "connection_invalidated", False):  # the server ended it, as it does after LONGEST_PAUSE
         return True
     return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError)
+
+
+def refuses(error: BaseException) -> bool:
+    """Whether the server did not understand: a table or a connection option that it does not know."""
+    return isinstance(error, sa.exc.OperationalError | sa.exc.ProgrammingError) and not is_away(error)
 
 
 class database_seconds(sa.sql.functions.GenericFunction[float]):  # noqa: N801 - a SQL function, named as one
@@ -78,19 +84,30 @@ def make_engine(url: str, pool_size: int = 40, connect_seconds: int | None = Non
     """One engine a process. SQLite gets WAL, full sync, foreign keys, and transactions that take the write lock up
     front (a later upgrade would fail with SQLITE_BUSY, which no time-out helps). No exception's text holds a value.
 
-    A server that does not answer is waited for as long as the driver does, or for `connect_seconds`.
+    A server that does not answer is waited for as long as the driver does, or for `connect_seconds`. Raises Invalid
+    for a URL that is none, without it: it may hold a password.
     """
     if not url.startswith("sqlite"):
         options: dict[str, Any] = {"connect_timeout": connect_seconds} if connect_seconds else {}
         pool: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_pre_ping": True}
-        engine = sa.create_engine(url, **pool, connect_args=options, hide_parameters=True)
+        engine = _engine(url, connect_args=options, **pool)
         event.listen(engine, "begin", _begin_postgres)
         return engine
     options = {"timeout": SQLITE_SECONDS, "check_same_thread": False}
-    engine = sa.create_engine(url, connect_args=options, hide_parameters=True)
+    engine = _engine(url, connect_args=options)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _engine(url: str, **options: Any) -> sa.Engine:
+    try:
+        return sa.create_engine(url, hide_parameters=True, **options)
+    except (sa.exc.ArgumentError, ImportError, ValueError):  # no URL, no such driver, no such port
+        raise Invalid(
+            "LETHE_DATABASE_URL must be a postgresql+psycopg://USER@HOST:PORT/NAME URL, or empty for SQLite in the "
+            "data folder."
+        ) from None
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -7,16 +7,50 @@ which in one line.
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from records.errors import Invalid
 
+PREFIX = "LETHE_"
+
+
+class _Environment(EnvSettingsSource):
+    """A list that is no JSON is handed on as it is: validation refuses it, and knows the variable's name."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
 
 class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="LETHE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _Environment(settings_cls)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_in_words(cls, values: Any, handler: ModelWrapValidatorHandler["_Settings"]) -> "_Settings":
+        """Invalid names variable and remedy, never the value: somebody may have put a secret into the wrong one."""
+        try:
+            return handler(values)
+        except ValidationError as error:
+            wrong = "; ".join(f"{PREFIX}{str(one['loc'][0]).upper()}: {_said(one)}" for one in error.errors())
+        raise Invalid(f"{wrong}. Set it so, or leave it away for its default.")
+
+
+def _said(problem: Any) -> str:
+    said = 'input should be a JSON list, such as ["one", "two"]' if problem["type"] == "tuple_type" else problem["msg"]
+    return str(said[0].lower() + said[1:])
 
 
 class Place(_Settings):

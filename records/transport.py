@@ -8,7 +8,7 @@ from answering in the other's place.
 
 import ipaddress
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from records.errors import Invalid
 from records.settings import DatabaseSettings, Place, QueueSettings, TransportSettings, WebhookSettings
@@ -63,8 +63,15 @@ def _check_files(transport: TransportSettings) -> None:
             raise Invalid(f"LETHE_{name.upper()} names no file; give the path of a PEM file.")
 
 
+def _parts(variable: str, url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise Invalid(f"{variable} is no URL; an IPv6 address stands in brackets, as in redis://[::1]:6379.") from None
+
+
 def _check_database(url: str) -> None:
-    parts = urlsplit(url)
+    parts = _parts("LETHE_DATABASE_URL", url)
     query = parse_qs(parts.query)
     hosts = [parts.hostname or "", *query.get("host", [])]
     if not all(is_local(host) for host in hosts) and query.get("sslmode", [""])[-1] not in CHECKED:
@@ -75,7 +82,7 @@ def _check_database(url: str) -> None:
 
 
 def _check_broker(url: str) -> None:
-    parts = urlsplit(url)
+    parts = _parts("LETHE_BROKER_URL", url)
     if is_local(parts.hostname or "") or parts.scheme.startswith("redis+socket"):
         return
     unchecked = UNCHECKED & set(parse_qs(parts.query).get("ssl_cert_reqs", []))

@@ -1,9 +1,12 @@
 """The options that several commands share, and how a command finds the Lethe it talks to."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
+import httpx
 import typer
 
 from lethe.client import Client
@@ -12,10 +15,6 @@ from lethe.transport import is_loopback
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_DATA_DIR = Path("~/.lethe")
 
-Url = Annotated[str, typer.Option("--url", envvar="LETHE_URL", help="The Lethe to talk to.")]
-ApiKey = Annotated[
-    str, typer.Option("--api-key", envvar="LETHE_API_KEY", help="Its key; on this machine the data folder's.")
-]
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="LETHE_DATA_DIR", help="The folder that holds all of an embedded Lethe.")
 ]
@@ -26,6 +25,37 @@ ModelName = Annotated[str, typer.Argument(help="namespace/name of the model", me
 
 class Mistake(Exception):
     """What was typed cannot be done; the sentence says what to type instead."""
+
+
+def _url(given: str) -> str:
+    """Raises Mistake for what is no address, without it: it may hold a password."""
+    try:
+        parts, port = httpx.URL(given), urlsplit(given).port
+        usable = parts.scheme in ("http", "https") and parts.host and port != 0
+    except (httpx.InvalidURL, ValueError):
+        usable = False
+    if not usable:
+        raise Mistake("--url or LETHE_URL is no address of a Lethe. Give http://HOST:PORT or https://HOST.")
+    return given
+
+
+def _key(given: str) -> str:
+    """Raises Mistake for what no header may carry."""
+    if not re.fullmatch(r"[!-~]*", given):
+        raise Mistake(
+            "--api-key or LETHE_API_KEY is no key: a key has letters, digits, dashes and underscores only. Copy it "
+            "again, or make one with 'lethe key create'."
+        )
+    return given
+
+
+Url = Annotated[str, typer.Option("--url", envvar="LETHE_URL", callback=_url, help="The Lethe to talk to.")]
+ApiKey = Annotated[
+    str,
+    typer.Option(
+        "--api-key", envvar="LETHE_API_KEY", callback=_key, help="Its key; on this machine the data folder's."
+    ),
+]
 
 
 def default_data_dir() -> Path:
@@ -44,8 +74,8 @@ def _local_key(url: str) -> str:
     if not is_loopback(url):
         raise Mistake(f"No API key for {url}. Give one with --api-key or LETHE_API_KEY.")
     try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError:
+        return _key(file.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError):
         raise Mistake(
             f"No API key: {file} cannot be read. Start Lethe once with 'lethe serve', name its folder with "
             "LETHE_DATA_DIR, or give a key with --api-key or LETHE_API_KEY."

@@ -25,6 +25,7 @@ from records.errors import Invalid
 READS_ONLY = "lethe_reads_only"
 SQLITE_SECONDS = 30.0  # how long one connection waits for another's lock
 WAL_PAUSE_SECONDS = 0.01
+EMPTY_WAL_SECONDS = 0.2  # writers wait for as long
 LONGEST_PAUSE = "30s"  # between two statements of a transaction that writes
 DatabaseTrouble = sa.exc.SQLAlchemyError  # what callers outside this package may catch
 
@@ -81,8 +82,9 @@ def _postgres_seconds(_element: object, _compiler: object, **_: Any) -> str:
 
 
 def make_engine(url: str, pool_size: int = 40, connect_seconds: int | None = None) -> sa.Engine:
-    """One engine a process. SQLite gets WAL, full sync, foreign keys, and transactions that take the write lock up
-    front (a later upgrade would fail with SQLITE_BUSY, which no time-out helps). No exception's text holds a value.
+    """One engine a process. SQLite gets WAL, full sync, foreign keys, zeros over what is deleted (however it was
+    compiled: a key that was destroyed must be gone), and transactions that take the write lock up front (a later
+    upgrade would fail with SQLITE_BUSY, which no time-out helps). No exception's text holds a value.
 
     A server that does not answer is waited for as long as the driver does, or for `connect_seconds`. Raises Invalid
     for a URL that is none, without it: it may hold a password.
@@ -112,9 +114,14 @@ def _engine(url: str, **options: Any) -> sa.Engine:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # pysqlite's own BEGIN is off: _begin_sqlite says which kind we want
-    for pragma in (f"busy_timeout={int(SQLITE_SECONDS * 1000)}", "synchronous=FULL", "foreign_keys=ON"):
+    connection.execute(_busy_timeout(SQLITE_SECONDS))
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
     _turn_to_wal(connection)
+
+
+def _busy_timeout(seconds: float) -> str:
+    return f"PRAGMA busy_timeout={int(seconds * 1000)}"
 
 
 def _turn_to_wal(connection: Any) -> None:
@@ -154,6 +161,7 @@ class Database:
         self.engine = engine
         self.signer = signer
         self._reader = engine.execution_options(**{READS_ONLY: True})
+        self.may_hold_destroyed = True  # in SQLite's log; a process before this one may have left it
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -168,6 +176,30 @@ class Database:
         """A consistent read. Anything written here is rolled back."""
         with Session(self._reader, expire_on_commit=False) as session:
             yield session  # closing rolls back and leaves what was read readable
+
+    def drop_destroyed(self) -> None:
+        """Empty SQLite's log if it may hold what was destroyed since the last time. Somebody who reads an earlier state
+        stands in the way: then it is left for the next time. PostgreSQL does it in its own time.
+        """
+        if self.may_hold_destroyed and self.engine.dialect.name == "sqlite":
+            self.may_hold_destroyed = False  # before the work: what a thread destroys meanwhile is for the next time
+            emptied = False
+            try:
+                emptied = self._empty_wal()
+            finally:
+                if not emptied:
+                    self.may_hold_destroyed = True
+
+    def _empty_wal(self) -> bool:
+        """Bring every page of the log into the file, with zeros over what was deleted, and cut the log off."""
+        connection = self.engine.raw_connection()  # outside of a transaction
+        cursor = connection.cursor()
+        try:
+            cursor.execute(_busy_timeout(EMPTY_WAL_SECONDS))
+            return not cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        finally:
+            cursor.execute(_busy_timeout(SQLITE_SECONDS))
+            connection.close()
 
     def dispose(self) -> None:
         self.engine.dispose()

@@ -45,7 +45,7 @@ class Replayed:
 
 def keep_up(database: Database, store: Store) -> Replayed | None:
     """Note what was destroyed since the last time. Returns a Replayed for a database that was rolled back, in which it
-    destroys first what was lost. Twice at once does no harm.
+    destroys first what was lost. Afterwards SQLite's files hold no destroyed key. Twice at once does no harm.
     """
     seen = _seen(store)
     replayed = None
@@ -58,6 +58,7 @@ def keep_up(database: Database, store: Store) -> Replayed | None:
         seen = None
     while seen != (seen := _note_batch(database, store, seen)):
         pass
+    database.drop_destroyed()
     return replayed
 
 
@@ -106,6 +107,8 @@ def _note_batch(database: Database, store: Store, seen: tuple[int, str] | None) 
         names = [name for entry in found for name in _names(session, entry)]
     for name in names:
         store.put_note(GONE + name, b"")
+    if names:
+        database.may_hold_destroyed = True
     if end is None or (not names and seen and end.position < after + EVERY_ENTRIES):
         return seen
     store.put_note(LOG, json.dumps({"position": end.position, "commitment": end.commitment.hex()}).encode())

@@ -29,7 +29,7 @@ from records.jobs import Claim
 from records.settings import WorkerSettings
 from workers.errors import Cancelled, Stopped
 from workers.load import chosen_device, use_threads
-from workers.runner import die_with
+from workers.runner import die_with, leave_no_core
 from workers.sharding import told
 
 T = TypeVar("T")
@@ -164,6 +164,7 @@ def team_of(size: int, folder: Path, settings: WorkerSettings, held: Claim) -> I
 def follow(leader_pid: int, pipe: Connection, seat: Seat) -> None:
     """The life of a rank other than 0."""
     die_with(leader_pid)
+    leave_no_core()
     logs.to_stderr(seat.held)
     use_threads(seat.settings.worker_threads)
     _join(seat)

@@ -8,6 +8,7 @@ import ctypes
 import faulthandler
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -63,6 +64,7 @@ class Voice:
 def main() -> int:
     parent_pid = int(sys.argv[1])
     die_with(parent_pid)
+    leave_no_core()
     faulthandler.enable()
     voice = Voice(_take_stdout(), Stopping())
     try:
@@ -88,6 +90,13 @@ def die_with(parent_pid: int) -> None:
         threading.Thread(target=_watch_parent, args=(parent_pid,), daemon=True).start()
     if os.getppid() != parent_pid:  # it died before we were armed
         os._exit(ORPHANED)
+
+
+def leave_no_core() -> None:
+    """A process that crashes writes its memory to the disk, the opened forget set with it: not from now on, nor what it
+    starts.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _watch_parent(parent_pid: int) -> None:

@@ -1,12 +1,14 @@
 """What the tests of ranks compute on every rank: found by name in each process."""
 
 import os
+import resource
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tests.make_architectures import make_architecture
@@ -103,6 +105,14 @@ def attacked(tuning: str, dtype: torch.dtype, say: Any) -> tuple[Any, dict[str, 
 def counted(say: Any) -> tuple[int, int]:
     say(0.5)
     return rank(), ranks()
+
+
+def core_limits(say: Any) -> list[tuple[int, int]]:
+    """Of every rank."""
+    say(0.5)
+    found: list[Any] = [None] * ranks()
+    dist.all_gather_object(found, resource.getrlimit(resource.RLIMIT_CORE))
+    return found
 
 
 def diverging(say: Any) -> None:

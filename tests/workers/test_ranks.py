@@ -19,7 +19,7 @@ from records.report import GroupName
 from records.settings import WorkerSettings
 from tests.make_architectures import ARCHITECTURES
 from tests.workers.dying_runner import other_ranks
-from tests.workers.on_ranks import Found, Run, attacked, counted, diverging, forgotten, stepped
+from tests.workers.on_ranks import Found, Run, attacked, core_limits, counted, diverging, forgotten, stepped
 from tests.workers.test_supervisor import children_of, wait_for
 from workers import ranks
 from workers.errors import Cancelled, Diverged, Stopped, Unsuitable
@@ -207,6 +207,11 @@ if __name__ == "__main__":
         team.call(getattr(on_ranks, sys.argv[1]), say=quiet)
     print("ended", flush=True)
 """
+
+
+def test_a_rank_that_crashes_leaves_no_core_file(two: Team) -> None:
+    """Rank 0 is this test, which may: the runner is asked in test_runner.py."""
+    assert two.call(core_limits, say=quiet)[1] == (0, 0)
 
 
 @pytest.mark.parametrize("how", ["failing_alone", "dying_alone"])

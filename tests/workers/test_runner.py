@@ -173,6 +173,18 @@ def test_a_runner_whose_parent_is_already_gone_ends_before_it_starts() -> None:
     assert done.returncode == ORPHANED
 
 
+def test_a_runner_that_crashes_leaves_no_core_file() -> None:
+    """Nor does what it starts: the limit is inherited, and nobody below may raise it."""
+    code = (
+        "import os, resource, subprocess, sys; from workers import runner;"
+        "_, hard = resource.getrlimit(resource.RLIMIT_CORE); resource.setrlimit(resource.RLIMIT_CORE, (hard, hard));"
+        "runner._run = lambda *_: subprocess.run(['sh', '-c', 'ulimit -Sc; ulimit -Hc'], stdout=sys.stderr);"
+        "sys.argv.append(str(os.getppid())); sys.exit(runner.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input="{}", capture_output=True, text=True, check=True)
+    assert done.stderr.split() == ["0", "0"]
+
+
 def test_the_supervisors_side_never_loads_a_tensor_library() -> None:
     code = "import sys, workers.tasks, workers.sweeper; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

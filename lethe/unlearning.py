@@ -8,7 +8,8 @@ from typing import Any
 from records.params import METHOD_CARDS
 from workers.batches import pad_id_of
 from workers.evaluation.scoring import score
-from workers.examples import Example, encode, parse, with_phrasing
+from workers.errors import ExampleTooLong
+from workers.examples import Example, fitting_windows, parse, with_phrasing
 from workers.loop import Progress, UnlearnSummary, UnlearnWork, context_of, unlearn
 from workers.probes import split_probes
 
@@ -62,6 +63,8 @@ def forget(
 def control_level(llm: Any, tokenizer: Any, control: Sequence[Example]) -> float:
     """Mean token probability of these answers, in all their phrasings."""
     asked = [one for row in control for one in (row, *(with_phrasing(row, other) for other in row.paraphrases))]
-    windows = [encode(one, tokenizer, context_of(llm)) for one in asked]
+    windows = [found for one in asked if (found := fitting_windows(one, tokenizer, context_of(llm)))]
+    if not windows:
+        raise ExampleTooLong(f"no control row fits the context of {context_of(llm)} tokens: give shorter prompts")
     scores = score(llm.eval(), windows, pad_id_of(tokenizer))
     return sum(one.token_probability for one in scores) / len(scores)

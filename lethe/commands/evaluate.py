@@ -178,7 +178,7 @@ def _read(option: str, folder: Path, device: str, ask: Callable[[Any, Any], "Mea
     import torch
 
     from lethe.inputs import load
-    from workers.errors import UnlearningError
+    from workers.errors import Diverged, UnlearningError
     from workers.load import release_memory
 
     release_memory()
@@ -186,8 +186,10 @@ def _read(option: str, folder: Path, device: str, ask: Callable[[Any, Any], "Mea
     try:
         with output.errors().status(f"measuring {option.removeprefix('--')}"):
             return ask(llm, tokenizer)
-    except UnlearningError as error:
+    except Diverged as error:
         raise Mistake(f"{option}: {error}. Name an undamaged checkpoint.") from None
+    except UnlearningError as error:
+        raise Mistake(f"{option}: {error}") from None
     except torch.OutOfMemoryError:
         raise Mistake(
             f"{option}: the measurement does not fit into the memory of {llm.device}. Try --device cpu."

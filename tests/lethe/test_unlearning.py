@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from transformers import AutoModelForCausalLM
 
 from lethe.unlearning import control_level, forget, rows
 from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
+from workers.errors import ExampleTooLong
 from workers.evaluation.scoring import score
-from workers.examples import encode
+from workers.examples import Phrasing, encode
 
 torch.set_num_threads(1)
 
@@ -54,6 +56,16 @@ def test_the_control_is_asked_in_all_its_phrasings():
     asked = score(llm, [encode(one, tokenizer, 64) for one in both_phrasings(strangers)], 0)
     mean = sum(one.token_probability for one in asked) / len(asked)
     assert control_level(llm, tokenizer, strangers) == pytest.approx(mean, rel=1e-5)
+
+
+def test_a_control_phrasing_that_does_not_fit_is_left_out():
+    llm, tokenizer = memorised()
+    strangers = people(NEVER_TRAINED)
+    long = replace(strangers[0], paraphrases=(Phrasing("Ada " * 90, " Oslo"),))
+    short = replace(strangers[0], paraphrases=())
+    assert control_level(llm, tokenizer, [long]) == control_level(llm, tokenizer, [short])
+    with pytest.raises(ExampleTooLong, match="no control row fits"):
+        control_level(llm, tokenizer, [replace(short, prompt="Ada " * 90)])
 
 
 @pytest.mark.parametrize("given", [{"method": "forgetful"}, {"learning_speed": 1}])

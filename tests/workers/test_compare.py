@@ -37,14 +37,15 @@ def scene():
 
 def test_a_truth_share_is_of_right_and_wrong_after_the_paraphrases_prompt(scene):
     llm, tokenizer, measured = scene
-    row = probes().forget[0]
+    at = probes().sealed[0].item  # training may have seen the paraphrases of the others
+    row = probes().forget[at]
     right, *wrong = (
         score(llm, [encode(Example(prompt=row.paraphrases[0].prompt, completion=one), tokenizer, 64)], 0)[0].nll
         for one in (row.completion, *WRONG)
     )
     # 1/(1 + R), R the geometric mean of the wrong answers' probabilities over the right one's.
     expected = 1 / (1 + torch.tensor(right - sum(wrong) / 2).exp().item())
-    assert measured.groups[GroupName.FORGET][0].numbers.truth_share == pytest.approx(expected, rel=1e-3)
+    assert measured.groups[GroupName.FORGET][at].numbers.truth_share == pytest.approx(expected, rel=1e-3)
     assert all(one.numbers.truth_share is None for one in measured.groups[GroupName.CONTROL])
 
 

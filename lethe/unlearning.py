@@ -7,8 +7,8 @@ from typing import Any
 
 from records.params import METHOD_CARDS
 from workers.batches import pad_id_of
-from workers.evaluation.scoring import score
 from workers.errors import ExampleTooLong
+from workers.evaluation.scoring import score
 from workers.examples import Example, fitting_windows, parse, with_phrasing
 from workers.loop import Progress, UnlearnSummary, UnlearnWork, context_of, unlearn
 from workers.probes import split_probes

@@ -61,7 +61,8 @@ def tested(report: Report) -> Iterator[str]:
             yield _asked(label, report.groups[name])
     dev = sum(row.split == "dev" for row in _rows(report, GroupName.FORGET_PARAPHRASES))
     if dev and report.training:
-        yield f"{dev} of the paraphrases to forget also told the training when to stop; the others did not."
+        taught = "were trained on, and" if report.parameters.get("forget_paraphrases") else "also"
+        yield f"{dev} of the paraphrases to forget {taught} told the training when to stop; the others did not."
     if has_reference(report):
         yield "The same questions were asked of a never-trained reference: how hard each row is was taken out."
     attacks = [words.attack(one.name) for one in report.attacks if one.groups]

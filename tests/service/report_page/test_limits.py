@@ -42,6 +42,18 @@ def test_an_attack_that_could_not_be_measured_was_not_run():
     assert "Weights in 4 bits (NF4): a note on nf4." in shown
 
 
+@pytest.mark.parametrize(("trained", "words"), [(True, "were trained on, and told"), (False, "also told the training")])
+def test_paraphrases_that_were_trained_on_are_told(trained, words):
+    given = full_report()
+    rows = given.groups[GroupName.FORGET].items
+    dev = given.groups[GroupName.FORGET].model_copy(
+        update={"items": tuple(one.model_copy(update={"split": "dev"}) for one in rows)}
+    )
+    changed = {"groups": {**given.groups, GroupName.FORGET_PARAPHRASES: dev}, "training": {"steps": 1}}
+    report = given.model_copy(update={**changed, "parameters": {"forget_paraphrases": trained}})
+    assert words in "\n".join(limits.tested(report))
+
+
 def test_requests_kept_as_hashes_are_searched_for_and_shown():
     hashed = HashedRequest(request_id="req_hashed", n_questions=321, before=4, after=7, gained=5)
     report = full_report(earlier=(), hashed=(hashed,))

@@ -35,7 +35,7 @@ from records.parts import Parts, Settings, open_parts
 from records.policies import read_policies
 from records.queue import send_hint
 from records.scratch import scratch_root
-from records.transport import check_listening
+from records.transport import check_certificate, check_listening
 from service.main import create_app
 from workers import tasks
 from workers.child import RUNNER
@@ -68,6 +68,7 @@ class Address:
 
 def serve(settings: Settings, address: Address) -> None:
     """Run until SIGTERM or SIGINT. Raises CannotStart when the folder or the port is taken."""
+    check_certificate(settings.transport)
     folder = settings.place.folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with only_one(folder) as instance, _listen(address) as listening:
@@ -106,6 +107,7 @@ def write_public_keys(parts: Parts) -> None:
 
 def serve_api(settings: Settings, address: Address) -> None:
     """The HTTP side of a production Lethe alone, on a migrated database, until SIGTERM or SIGINT."""
+    check_certificate(settings.transport)
     check_listening(settings.place, settings.transport, address.host)
     with _listen(address) as listening:
         parts = _open(settings)

@@ -7,6 +7,7 @@ from answering in the other's place.
 """
 
 import ipaddress
+import ssl
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -44,6 +45,20 @@ def check_listening(place: Place, transport: TransportSettings, host: str) -> No
         "The API would listen without TLS for other hosts. Set LETHE_TLS_CERTIFICATE and LETHE_TLS_KEY, listen on "
         '127.0.0.1 behind a proxy, or, where an ingress ends TLS, add "http" to LETHE_PLAINTEXT: \'["http"]\'.'
     )
+
+
+def check_certificate(transport: TransportSettings) -> None:
+    """Raises Invalid for a certificate and a key that nobody can be answered with: the API would start without them."""
+    if not transport.tls_certificate:
+        return
+    try:
+        pair = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        pair.load_cert_chain(transport.tls_certificate, transport.tls_key, password=lambda: "")  # it must not ask
+    except (OSError, ValueError):  # an SSLError is an OSError
+        raise Invalid(
+            "LETHE_TLS_CERTIFICATE and LETHE_TLS_KEY cannot be used: give PEM files that this process may read, of one "
+            "pair, the key without a passphrase."
+        ) from None
 
 
 def is_local(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import httpx
 import pytest
 import uvicorn
 
-from lethe.embedded import _http
-from records.parts import Parts
+from lethe.embedded import Address, _http, serve, serve_api
+from records.errors import Invalid
+from records.parts import Parts, Settings
 from records.settings import TransportSettings
 from service.main import create_app
 from tests.service.live import wait_for
@@ -39,3 +41,19 @@ def test_the_api_speaks_tls_and_nothing_else(parts: Parts, tmp_path: Path) -> No
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+@pytest.mark.parametrize("start", [serve, serve_api])
+@pytest.mark.parametrize("broken", ["no PEM", "another's key"])
+def test_nobody_starts_with_a_certificate_that_cannot_be_used(
+    start: Callable[[Settings, Address], None], broken: str, parts: Parts, tmp_path: Path
+) -> None:
+    pem, key = self_signed(tmp_path / "tls.pem"), tmp_path / "other.pem"
+    if broken == "no PEM":
+        key.write_text("secret words")
+    else:
+        self_signed(key)
+    transport = TransportSettings(tls_certificate=str(pem), tls_key=str(key))
+    with pytest.raises(Invalid, match="LETHE_TLS_CERTIFICATE and LETHE_TLS_KEY cannot be used") as refused:
+        start(replace(parts.settings, transport=transport), Address(port=0))
+    assert "secret words" not in refused.value.detail

@@ -5,7 +5,6 @@ exception's text or a row's words.
 """
 
 import shutil
-import ssl
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from records.queue import broker_info, make_queue, workers_answering
 from records.scratch import scratch_root
 from records.settings import check_production
 from records.stores import open_store
-from records.transport import check_connections
+from records.transport import check_connections, load_certificate
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 2.0
@@ -116,9 +115,9 @@ def _tls(settings: Settings) -> Iterator[Found]:
     if not (certificate and key):
         return
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        load_certificate(settings.transport)
         until = x509.load_pem_x509_certificate(Path(certificate).read_bytes()).not_valid_after_utc
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+    except (OSError, ValueError) as error:
         what = f"Certificate and key cannot be used together ({type(error).__name__})."
         yield _broken("tls", what, "Put a PEM chain and its own key where LETHE_TLS_CERTIFICATE and _KEY say.")
         return

@@ -1,6 +1,7 @@
 """Which of a job's attempts speaks for it: the one whose candidate was published or is for a person to judge."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from records.manifest import canonical_json, sha256_digest
 from records.report import VerdictKind
@@ -21,8 +22,13 @@ def decisive(attempts: Sequence[AttemptRow]) -> AttemptRow | None:
 
 
 def report_digest(attempt: AttemptRow) -> str | None:
-    """SHA-256 of the report's canonical JSON, as log and attestation hold it; None where nothing was measured."""
-    return None if attempt.report is None else sha256_digest(canonical_json(attempt.report))
+    """As log and attestation hold it; None where nothing was measured."""
+    return None if attempt.report is None else digest_of_report(attempt.report)
+
+
+def digest_of_report(report: Mapping[str, Any]) -> str:
+    """SHA-256 of the report's canonical JSON."""
+    return sha256_digest(canonical_json(report))
 
 
 def _failing(attempt: AttemptRow) -> int:

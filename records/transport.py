@@ -52,9 +52,8 @@ def check_certificate(transport: TransportSettings) -> None:
     if not transport.tls_certificate:
         return
     try:
-        pair = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        pair.load_cert_chain(transport.tls_certificate, transport.tls_key, password=lambda: "")  # it must not ask
-    except (OSError, ValueError):  # an SSLError is an OSError
+        load_certificate(transport)
+    except (OSError, ValueError):
         raise Invalid(
             "LETHE_TLS_CERTIFICATE and LETHE_TLS_KEY cannot be used: give PEM files that this process may read, of one "
             "pair, the key without a passphrase."
@@ -76,6 +75,12 @@ def _check_files(transport: TransportSettings) -> None:
         path = getattr(transport, name)
         if path and not Path(path).is_file():
             raise Invalid(f"LETHE_{name.upper()} names no file; give the path of a PEM file.")
+
+
+def load_certificate(transport: TransportSettings) -> None:
+    """Raises OSError, of which an SSLError is one, or ValueError. Nobody is asked for a passphrase."""
+    pair = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    pair.load_cert_chain(transport.tls_certificate, transport.tls_key, password=lambda: "")
 
 
 def _parts(variable: str, url: str) -> SplitResult:

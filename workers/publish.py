@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from records import attestation
+from records.attempts import digest_of_report
 from records.attestation import Measured, Parent, RequestFacts, Unlearning
 from records.base import utc_now
-from records.manifest import Entry, Manifest, canonical_json, manifest, sha256_digest
+from records.manifest import Entry, Manifest, manifest
 from records.orders import Moment, Order, moment
 from records.params import TrainingParameters
 from records.parts import Parts
@@ -87,7 +88,7 @@ def _facts(order: Order, base: Manifest, candidate: Candidate, now: Moment) -> U
         # The sealed file's digest: the plain one could be guessed where a dataset is small.
         materials={role: row.file_digest for role, row in order.datasets.items()},
         policy_digest=order.lead.policy_digest,
-        report_digest=report_digest(candidate.report),
+        report_digest=digest_of_report(candidate.report.model_dump(mode="json")),
         measured=tuple(_measured(candidate.report, candidate.verdict)),
         verdict=str(candidate.verdict.kind),
         tests_not_run=_not_run(candidate.report),
@@ -95,11 +96,6 @@ def _facts(order: Order, base: Manifest, candidate: Candidate, now: Moment) -> U
         builder_version=importlib.metadata.version("lethe"),
         checkpoint=now.checkpoint,
     )
-
-
-def report_digest(report: Report) -> str:
-    """SHA-256 of the report's canonical JSON, as the attempt's row holds it."""
-    return sha256_digest(canonical_json(report.model_dump(mode="json")))
 
 
 def _not_run(report: Report) -> tuple[str, ...]:

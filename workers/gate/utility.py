@@ -92,16 +92,13 @@ def _since_first(case: Case) -> Iterator[Check]:
     policy = case.policy
     for name, group in case.report.since_first.items():
         margin = policy.neighbours_drop if name in _CLOSE else policy.cumulative_drop
+        now = case.groups.get(name)
+        ours = {} if now is None else {what: harm.value for what, harm in losses(now, margin, case.alpha)}
         for what, harm in losses(group, margin, case.alpha):
             found = _loss(case, name, harm, margin, what, " since the first version")
-            yield _spent_before(found) if _was_spent(case, name, what, harm, margin) else found
-
-
-def _was_spent(case: Case, name: GroupName, what: str, harm: Bounds, margin: Margin) -> bool:
-    """Whether the base version alone had lost more than is accepted, this job's loss of the same taken off."""
-    group = case.groups.get(name)
-    ours = {} if group is None else {which: one.value for which, one in losses(group, margin, case.alpha)}
-    return what in ours and harm.value - max(ours[what], 0.0) > margin.accept
+            # The base version alone had lost more than is accepted, this job's loss of the same taken off.
+            was_spent = what in ours and harm.value - max(ours[what], 0.0) > margin.accept
+            yield _spent_before(found) if was_spent else found
 
 
 def _spent_before(found: Check) -> Check:

@@ -3,19 +3,19 @@
 The demo's LLM forgets the demo's first person, by a method's defaults, and is measured as a job measures it: the base
 version and the candidate in full, the never-trained reference and the first version teacher-forced. Each part runs in a
 process of its own. Seconds are of one processor core, so that other work on the machine does not count; memory is the
-part's peak above what the process held when the LLM was loaded. A minute, and a few more the first time, which trains
-the LLM.
+part's peak above what the process held when the LLM was loaded (Linux alone tells). A minute, and a few more the first
+time, which trains the LLM.
 """
 
 import argparse
 import copy
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +28,10 @@ from workers.gate import decide
 from workers.loop import unlearn
 from workers.measure import Measurement, measure, measure_reference, measure_staying
 from workers.report import build_report
+
+# getrusage cannot tell: its peak is handed down from the process that started this one, and that one trains the LLM.
+PROCESS = Path("/proc/self")
+FORGET_THE_PEAK = "5"  # proc(5), clear_refs
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def row_of(name: str, cost: Cost, unlearning: Cost) -> str:
 
 
 def apart(part: Callable[..., Cost], *arguments: Any) -> Cost:
-    """In a process that has held nothing before: a peak is never forgotten."""
+    """In a process of its own: what one part leaves in the allocator would be another's for nothing."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         return pool.submit(part, *arguments).result()
 
@@ -94,14 +98,16 @@ def judging(method: str) -> Cost:
 
 
 def costs(part: Callable[[], object]) -> Cost:
-    held, started = peak_mebibytes(), time.process_time()
+    (PROCESS / "clear_refs").write_text(FORGET_THE_PEAK)
+    held, started = _mebibytes("VmRSS"), time.process_time()
     part()
-    return Cost(time.process_time() - started, peak_mebibytes() - held)
+    return Cost(time.process_time() - started, _mebibytes("VmHWM") - held)
 
 
-def peak_mebibytes() -> float:
-    """The most this process has ever held; Linux counts in KiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _mebibytes(name: str) -> float:
+    """What this process holds (VmRSS), or the most that it has held since its peak was forgotten (VmHWM)."""
+    lines = (PROCESS / "status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
 
 
 def _arguments() -> argparse.Namespace:

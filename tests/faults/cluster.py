@@ -103,6 +103,12 @@ class Cluster:
             job: JobRow | None = jobs.job_of(session, request_id)
             return session.get_one(RequestRow, request_id).state, job.error_code if job else None
 
+    def sentence_of(self, request_id: str) -> str | None:
+        """What the request's job says of its failure."""
+        with self.parts.database.reading() as session:
+            job: JobRow | None = jobs.job_of(session, request_id)
+            return job.error if job else None
+
     def worker_of(self, arrival: Arrival) -> Child:
         return next(child for child in self.native.workers if child.is_alive() and child.pid == arrival.parent_pid)
 

@@ -7,6 +7,7 @@ seeds are printed: `--seed 1 --first 17 --runs 1` does run 1:17 again.
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -75,7 +76,11 @@ def _wrong(cluster: Cluster, scene: Scene) -> list[str]:
         states = Counter(cluster.state_of(one) for one in scene.requests)
         return [f"requests did not end: {dict(states)}"]
     found = {one: cluster.state_of(one) for one in scene.requests}
-    wrong = [f"{one} is {end}" for one, end in found.items() if end not in scene.allowed.get(one, DONE)]
+    wrong = [
+        f"{one} is {end}: {cluster.sentence_of(one)}"
+        for one, end in found.items()
+        if end not in scene.allowed.get(one, DONE)
+    ]
     return wrong + wrong_models(cluster.parts)
 
 
@@ -117,13 +122,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=200, help="how many, from there on")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=None, help="kept afterwards; by default one that goes")
+    parser.add_argument("--folder", type=Path, default=None, help="kept; by default one that goes if nothing is wrong")
     given = parser.parse_args(arguments)
     runs = range(given.first, given.first + given.runs)
     if given.folder is not None:
         return min(1, matrix(given.folder, runs, given.seed, given.workers))
-    with tempfile.TemporaryDirectory(prefix="faults") as folder:
-        return min(1, matrix(Path(folder), runs, given.seed, given.workers))
+    folder = Path(tempfile.mkdtemp(prefix="faults"))
+    bad = matrix(folder, runs, given.seed, given.workers)
+    if bad:
+        _say(f"the logs of its processes: {folder / 'data' / 'logs'}")
+    else:
+        shutil.rmtree(folder)
+    return min(1, bad)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,13 @@ class database_seconds(sa.sql.functions.GenericFunction[float]):  # noqa: N801 -
     inherit_cache = True
 
 
+def ahead_seconds(session: Session) -> float:
+    """The database's clock minus this host's."""
+    before = time.time()
+    theirs = session.scalar(sa.select(database_seconds())) or 0.0
+    return theirs - (before + time.time()) / 2
+
+
 class epoch_seconds(sa.sql.functions.GenericFunction[float]):  # noqa: N801 - a SQL function, named as one
     """A stored time as seconds since the epoch, so that two of them can be subtracted in SQL."""
 

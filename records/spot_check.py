@@ -3,7 +3,6 @@
 Nothing is written.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from records import audit
 from records.attestation import verify_attestation
-from records.database import database_seconds
+from records.database import ahead_seconds
 from records.errors import LetheError
 from records.integrity import Finding
 from records.keys import KeyRing
@@ -37,13 +36,11 @@ class Server:
 def server(session: Session) -> Server:
     """What answers."""
     dialect = session.get_bind().dialect
-    before = time.time()
-    theirs = session.scalar(sa.select(database_seconds())) or 0.0
-    ahead_seconds = theirs - (before + time.time()) / 2
+    ahead = ahead_seconds(session)
     name = f"{dialect.name} {'.'.join(map(str, dialect.server_version_info or ()))}"
     if dialect.name != "postgresql":
-        return Server(name, None, ahead_seconds)
-    return Server(name, int(session.scalar(sa.text("SHOW max_connections")) or 0), ahead_seconds)
+        return Server(name, None, ahead)
+    return Server(name, int(session.scalar(sa.text("SHOW max_connections")) or 0), ahead)
 
 
 def largest_weights_bytes(session: Session) -> int:

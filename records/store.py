@@ -14,7 +14,6 @@ import io
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +55,8 @@ __all__ = [
     "StoreRefused",
     "Usage",
 ]
+
+LOCK = "lock"
 
 
 class FolderStore:
@@ -130,7 +131,7 @@ class FolderStore:
         """Shared while a blob is linked, exclusive while one is deleted, so that no put returns a blob just
         gone.
         """
-        descriptor = os.open(self.root / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        descriptor = os.open(self.root / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(descriptor, how)
             yield
@@ -229,7 +230,7 @@ class FolderStore:
         """
         path = self._place(digest)
         with self._locked(fcntl.LOCK_EX):
-            if not path.is_file() or not _is_older(path, older_than_seconds):
+            if not path.is_file() or not _is_older(path, older_than_seconds, self._now()):
                 return False
             path.unlink()
             _sync_folder(path.parent)
@@ -237,14 +238,16 @@ class FolderStore:
 
     def iter_digests(self, *, older_than_seconds: float = 0.0) -> Iterator[str]:
         """Every blob put at least that long ago, in no order."""
+        now = self._now()
         for path in self._files():
-            if _is_older(path, older_than_seconds):
+            if _is_older(path, older_than_seconds, now):
                 yield "sha256:" + path.name
 
     def iter_shard(self, shard: str, *, older_than_seconds: float = 0.0) -> Iterator[Blob]:
         """The blobs whose names begin with these two digits, put at least that long ago, in no order."""
+        now = self._now()
         for path in (self._blobs / shard).glob("[0-9a-f]" * 64):
-            if _is_older(path, older_than_seconds):
+            if _is_older(path, older_than_seconds, now):
                 yield Blob("sha256:" + path.name, _size_bytes(path))
 
     def put_note(self, name: str, data: bytes) -> None:
@@ -278,12 +281,20 @@ class FolderStore:
 
     def sweep_temporary(self, older_than_seconds: float) -> int:
         """Remove what crashed writers left; the age must be longer than any write takes. Returns how many."""
-        removed = 0
+        removed, now = 0, self._now()
         for path in list(self._temporary.iterdir()):
-            if _is_older(path, older_than_seconds):
+            if _is_older(path, older_than_seconds, now):
                 path.unlink(missing_ok=True)
                 removed += 1
         return removed
+
+    def _now(self) -> float:
+        """By the clock that stamps the files here. This process's own may be another host's, and wrong: then what
+        somebody is writing at this moment would be old. Needs no room on the disk.
+        """
+        lock = self.root / LOCK
+        lock.touch(mode=0o600)
+        return lock.stat().st_mtime
 
     def sweep_cache(self) -> None:
         """A folder is its own cache."""
@@ -302,12 +313,13 @@ class _GiveUp(Exception):
     pass
 
 
-def _is_older(path: Path, seconds: float) -> bool:
-    """False for a file that vanished meanwhile: somebody else dealt with it."""
+def _is_older(path: Path, seconds: float, now: float) -> bool:
+    """False for a file that vanished meanwhile: somebody else dealt with it. No limit is no limit."""
     try:
-        return time.time() - path.stat().st_mtime >= seconds
+        age_seconds = now - path.stat().st_mtime
     except FileNotFoundError:
         return False
+    return seconds <= 0 or age_seconds >= seconds
 
 
 def _size_bytes(path: Path) -> int:

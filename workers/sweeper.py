@@ -18,7 +18,7 @@ import structlog
 from records import counters, dispatch, erasures, idempotency, outbox, rotation, spreads, uploads, webhooks
 from records.alone import SWEEP, alone
 from records.counters import Event
-from records.database import Database, DatabaseTrouble
+from records.database import Database, DatabaseTrouble, ahead_seconds
 from records.expiry import expire
 from records.garbage import Collector
 from records.outbox import HINT, Send
@@ -31,15 +31,20 @@ log = structlog.get_logger()
 Waiting = Callable[[str], int]
 HOUR = 3600.0
 LONGEST_WRITE_SECONDS = 24 * HOUR
+MOST_SKEW_SECONDS = 300.0  # far less than anything is kept
 
 
 @dataclass(frozen=True)
 class Chore:
-    """Something to do again and again. It may be done twice at once, and may raise: the next sweep tries again."""
+    """Something to do again and again. It may be done twice at once, and may raise: the next sweep tries again.
+
+    `by_date`: it deletes what is old. While this host's clock is wrong it is not done: all that is young would go.
+    """
 
     name: str
     run: Callable[[], object]
     every_seconds: float = 0.0
+    by_date: bool = False
 
 
 def chores_of(parts: Parts) -> tuple[Chore, ...]:
@@ -51,16 +56,23 @@ def chores_of(parts: Parts) -> tuple[Chore, ...]:
         Chore("hints", lambda: send_hints(database, parts.send, lambda needs: hints_waiting(parts.queue, needs))),
         Chore("erasures", lambda: erasures.keep_up(database, parts.store)),
         Chore("spent_files", lambda: delete_spent(database, parts.store)),
-        Chore("idempotency_keys", lambda: idempotency.delete_old(database, keep), HOUR),
+        Chore("idempotency_keys", lambda: idempotency.delete_old(database, keep), HOUR, by_date=True),
         Chore("webhooks", Courier(parts).wake),
-        Chore("old_deliveries", lambda: _forget_deliveries(parts), HOUR),
-        Chore("broken_writes", lambda: parts.store.sweep_temporary(LONGEST_WRITE_SECONDS), HOUR),
-        Chore("old_masters", lambda: rotation.finish(database, parts.settings.place.folder / "keys", parts.keys), HOUR),
-        Chore("spreads", lambda: spreads.settle(database), HOUR),
-        Chore("expiry", lambda: expire(database, parts.store, parts.settings.retention), 60.0),
-        Chore("orphans", Collector(database, parts.store, parts.settings.retention.orphan_hours * HOUR).step),
-        Chore("old_uploads", lambda: uploads.end_expired(database), HOUR),
-        Chore("sent_hints", lambda: outbox.delete_sent(database), HOUR),
+        Chore("old_deliveries", lambda: _forget_deliveries(parts), HOUR, by_date=True),
+        Chore("broken_writes", lambda: parts.store.sweep_temporary(LONGEST_WRITE_SECONDS), HOUR, by_date=True),
+        Chore(
+            "old_masters",
+            lambda: rotation.finish(database, parts.settings.place.folder / "keys", parts.keys),
+            HOUR,
+            by_date=True,
+        ),
+        Chore("spreads", lambda: spreads.settle(database), HOUR, by_date=True),
+        Chore("expiry", lambda: expire(database, parts.store, parts.settings.retention), 60.0, by_date=True),
+        Chore(
+            "orphans", Collector(database, parts.store, parts.settings.retention.orphan_hours * HOUR).step, by_date=True
+        ),
+        Chore("old_uploads", lambda: uploads.end_expired(database), HOUR, by_date=True),
+        Chore("sent_hints", lambda: outbox.delete_sent(database), HOUR, by_date=True),
     )
 
 
@@ -101,6 +113,7 @@ class Sweeper:
         self._sweep_seconds = sweep_seconds
         self._alive = alive
         self._due = {chore.name: 0.0 for chore in chores}
+        self._clock_was_right = True
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -117,11 +130,26 @@ class Sweeper:
     def sweep(self) -> bool:
         """Do what is due, unless another process is at it; whether it was ours to do."""
         with alone(self._database, SWEEP) as ours:
-            for chore in self._chores if ours else ():
-                if time.monotonic() >= self._due[chore.name]:
-                    self._due[chore.name] = time.monotonic() + chore.every_seconds
-                    self._do(chore)
+            for chore in self._take_due() if ours else ():
+                self._do(chore)
         return ours
+
+    def _take_due(self) -> list[Chore]:
+        now, right = time.monotonic(), self._clock_is_right()
+        due = [chore for chore in self._chores if now >= self._due[chore.name] and (right or not chore.by_date)]
+        self._due.update({chore.name: now + chore.every_seconds for chore in due})
+        return due
+
+    def _clock_is_right(self) -> bool:
+        """By the database's; where it is on this host too, always. Told when it turns."""
+        with self._database.reading() as session:
+            ahead = ahead_seconds(session)
+        right = abs(ahead) <= MOST_SKEW_SECONDS
+        if right != self._clock_was_right:
+            tell = log.info if right else log.error
+            tell("sweep.clock_is_right" if right else "sweep.clock_is_wrong", database_ahead_seconds=round(ahead))
+        self._clock_was_right = right
+        return right
 
     def _do(self, chore: Chore) -> None:
         try:

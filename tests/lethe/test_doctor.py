@@ -160,7 +160,7 @@ def test_settings_certificate_and_device(parts: Parts, tmp_path: Path) -> None:
 
 def test_a_clock_that_differs(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     now: Callable[[], float] = time.time
-    monkeypatch.setattr("records.spot_check.time", SimpleNamespace(time=lambda: now() - 60))
+    monkeypatch.setattr(time, "time", lambda: now() - 60)
     [one] = [one for one in examine(parts.settings) if one.mark == Mark.WARNING]
     assert (one.check, "+60 s" in one.what) == ("clock", True)
 

@@ -1,5 +1,5 @@
-"""What a process that died while it wrote into the store leaves behind goes in time, and nothing young with it, whatever
-a host's clock says.
+"""What a process that died while it wrote into the store leaves behind goes in time, and nothing young with it,
+whatever a host's clock says.
 """
 
 import os

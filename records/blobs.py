@@ -21,6 +21,7 @@ from records.manifest import CHUNK_BYTES, Manifest
 FILE_MODE = 0o644  # safetensors writes 0600, which a web server under another user could not read
 FOLDER_MODE = 0o700
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+TAKES_NOTHING = (errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN)  # broken, read-only, a mount that is gone
 CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
 DISK_FULL = "The store's disk is full, so nothing was stored; free some space and try again."
 
@@ -85,7 +86,8 @@ class Store(Protocol):
 
     When a `put` or a `writer` block returns, the bytes are durable and visible. Putting what is there
     already is a success. BlobMissing where a blob must exist, CorruptBlob where its bytes do not match,
-    StoreFull for a full disk; of a store on another host also StoreAway and StoreRefused.
+    StoreFull for a full disk, StoreAway for one that takes nothing; of a store on another host also
+    StoreRefused.
     """
 
     def put_bytes(self, data: bytes) -> Blob: ...
@@ -194,14 +196,19 @@ def missing(digest: str) -> BlobMissing:
 
 
 @contextmanager
-def full_disk_in_words(sentence: str = DISK_FULL) -> Iterator[None]:
-    """StoreFull for the errors by which a system says that a disk is full."""
+def disk_in_words(full: str = DISK_FULL) -> Iterator[None]:
+    """StoreFull, with the sentence `full`, for the errors by which a system says that a disk is full; StoreAway for
+    those of one that takes nothing.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise StoreFull(sentence) from None
+        if error.errno in FULL:
+            raise StoreFull(full) from None
+        if error.errno in TAKES_NOTHING:
+            name = errno.errorcode[error.errno]
+            raise StoreAway(f"A disk of this host takes nothing ({name}). Look at it and its mount.") from error
+        raise
 
 
 @contextmanager
@@ -215,7 +222,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        with full_disk_in_words():
+        with disk_in_words():
             yield building
         building.rename(folder)
     finally:

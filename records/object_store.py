@@ -34,7 +34,7 @@ from records.blobs import (
     Usage,
     VerifyingReader,
     check_size,
-    full_disk_in_words,
+    disk_in_words,
     missing,
     note_name,
     read_to_the_end,
@@ -94,7 +94,7 @@ class ObjectStore:
 
     @contextmanager
     def _spooled(self, keeps: bool) -> Iterator[HashingWriter]:
-        with full_disk_in_words(CACHE_FULL), self.cache.temporary() as file:
+        with disk_in_words(CACHE_FULL), self.cache.temporary() as file:
             sink = HashingWriter(file)
             yield sink
             file.flush()
@@ -137,7 +137,7 @@ class ObjectStore:
     def path(self, digest: str) -> Path:
         """A verified local file, only to be read and soon: others may throw it out of the cache."""
         head = self._head(digest)
-        with full_disk_in_words(CACHE_FULL):
+        with disk_in_words(CACHE_FULL):
             return self.cache.fetch(digest, head.size_bytes, lambda: self.open(digest))
 
     def exists(self, digest: str) -> bool:

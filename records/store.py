@@ -35,7 +35,7 @@ from records.blobs import (
     Usage,
     VerifyingReader,
     check_size,
-    full_disk_in_words,
+    disk_in_words,
     missing,
     note_name,
     read_to_the_end,
@@ -88,7 +88,7 @@ class FolderStore:
     @contextmanager
     def writer(self) -> Iterator[HashingWriter]:
         """Stream a blob in, hashed as it is written. An error in the block leaves nothing behind."""
-        with full_disk_in_words():
+        with disk_in_words():
             descriptor, name = tempfile.mkstemp(dir=self._temporary)
             temporary = Path(name)
             try:
@@ -252,7 +252,7 @@ class FolderStore:
 
     def put_note(self, name: str, data: bytes) -> None:
         """Whole or not at all."""
-        with full_disk_in_words():
+        with disk_in_words():
             descriptor, draft = tempfile.mkstemp(dir=self._temporary)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)

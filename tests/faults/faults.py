@@ -177,7 +177,7 @@ def store_is_full(scene: Scene) -> None:
 
 
 def store_refuses(scene: Scene) -> None:
-    scene.must_end("failed", "unexpected")
+    """Once: the job waits, and is done when the disk takes something again."""
     scene.held.let_go(scene.chance.choice(("refuses", "broken")))
 
 

@@ -22,7 +22,7 @@ from tests.faults.faults import DONE, PLACES, Fault, Scene, possible
 MODELS = ("acme/one", "acme/two", "acme/three")
 SECOND_FAULT = 0.25
 # Faults that say how a request ends come alone: there is no telling what another one would make of that.
-ENDING = frozenset({"store_is_full", "store_refuses", "store_corrupts", "cancel", "cancel_and_kill_worker"})
+ENDING = frozenset({"store_is_full", "store_corrupts", "cancel", "cancel_and_kill_worker"})
 CHECK_ALL_EVERY = 25
 REQUESTS = (1, 2)
 HELD_SECONDS = 60.0

@@ -16,7 +16,7 @@ import time
 import pytest
 
 from records.manifest import Entry, manifest, manifest_of_folder
-from records.store import Blob, BlobMissing, CorruptBlob, FolderStore, StoreFull
+from records.store import Blob, BlobMissing, CorruptBlob, FolderStore, StoreAway, StoreFull
 
 ABC = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 NOWHERE = "sha256:" + "0" * 64
@@ -116,6 +116,21 @@ def test_a_disk_that_fills_up_while_syncing_is_told_too(store, monkeypatch, code
         store.put_bytes(b"abc")
     assert not store.exists(ABC)
     assert temporary_files(store) == []
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
+def test_a_disk_that_takes_nothing_is_away_until_it_is_mended(store, monkeypatch, number):
+    def broken(_descriptor):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as fault:
+        fault.setattr(os, "fsync", broken)
+        with pytest.raises(StoreAway, match=errno.errorcode[number]) as told:
+            store.put_bytes(b"abc")
+    assert told.value.status == 503
+    assert str(store.root) not in told.value.detail
+    assert temporary_files(store) == []
+    assert store.put_bytes(b"abc") == Blob(ABC, 3)
 
 
 def test_the_blob_is_synced_before_it_is_visible_and_its_folder_after(store, monkeypatch):

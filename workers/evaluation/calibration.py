@@ -11,12 +11,21 @@ estimated on the control. So one person's mean departure has an error even thoug
 
     Var(mean d) = σ²_subject Σ_j (m_j/M)² + σ²_item/M + Var(a + b·mean x)
 
-and t has control subjects - 1 degrees of freedom, one fewer with a slope. With equal numbers of items it is exact for
-the mean alone. A control of one item a person cannot tell how alike one's items are, and they are taken for one: the
-error of one forgotten person's mean is then that of a single item. It takes for granted that forget subjects vary as
-control subjects do, and not too lopsidedly: where persons' effects are exponential and larger than the items', a test
-of one person at 5 % rejects 9 %. On TOFU, an unrelated LLM that never saw an author brings one author's 95 % half-width
-from 0.71 to 0.23 nats.
+That is A·MSB + B·MSW, the control's mean squares between and within its subjects (variance_components.py), and t has
+Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946):
+
+    A = w_subject/n₀,  B = w_item - A,  w the weights of the two variances;
+    ν = Var² / ((A·MSB)²/(k-1) + (B·MSW)²/(N-k)),   1 to k-1; k and N one fewer with a slope
+
+With as many items of the forgotten person as of each control subject it is k-1, and exact for the mean alone; with more
+it is fewer, since then the share of the items is taken off an uncertain estimate. It is never more: with six subjects
+or fewer, ν alone would reject up to 7 % at a nominal 2.5 %, where σ²_subject came out negative and is read as 0.
+
+A control of one item a person cannot tell how alike one's items are, and they are taken for one: the error of one
+forgotten person's mean is then that of a single item. It takes for granted that forget subjects vary as control
+subjects do, and not too lopsidedly: where persons' effects are exponential and larger than the items', a test of one
+person at 5 % rejects 9 %. On TOFU, an unrelated LLM that never saw an author brings one author's 95 % half-width from
+0.71 to 0.23 nats.
 """
 
 import math
@@ -37,9 +46,9 @@ REGRESSION_SUBJECTS = 4
 class Reference:
     """The line, and how items scatter about it. Variances in squared units of the score.
 
-    `mean_variance` is the error of the line at `base_mean`. With fewer than 20 items or 4 subjects, without scores of
-    an ignorant LLM, or where those are all alike, the slope is 0 and `kind` says so: e is the control's mean, and what
-    the slope would have explained stays in the variances.
+    `size_square_sum` is Σ n_j² over the control's subjects. `mean_variance` is the error of the line at `base_mean`.
+    With fewer than 20 items or 4 subjects, without scores of an ignorant LLM, or where those are all alike, the slope
+    is 0 and `kind` says so: e is the control's mean, and what the slope would have explained stays in the variances.
     """
 
     kind: Literal["regression", "control mean"]
@@ -52,6 +61,7 @@ class Reference:
     mean_variance: float
     items: int
     subjects: int
+    size_square_sum: float
 
     @property
     def degrees(self) -> int:
@@ -66,10 +76,28 @@ class Reference:
         one = self.subject_variance + self.item_variance
         return one + self.mean_variance + self._slope_variance() * (self._base(base, items) - self.base_mean) ** 2
 
-    def line_variance(self, base: ArrayLike | None, items: int) -> float:
-        """Var(a + b·mean x)."""
-        offset = float(self._base(base, items).mean()) - self.base_mean
-        return self.mean_variance + self._slope_variance() * offset * offset
+    def mean_error(self, base: ArrayLike | None, sizes: Floats) -> tuple[float, float]:
+        """(standard error, degrees of freedom) of the mean departure of subjects with so many items each."""
+        n = int(sizes.sum())
+        slope = 0.0
+        if self.kind == "regression":
+            slope = (float(self._base(base, n).mean()) - self.base_mean) ** 2 / self.base_square_sum
+        of_subjects = float((sizes**2).sum()) / n**2 + self.size_square_sum / self.items**2 + slope
+        of_items = 1 / n + 1 / self.items + slope
+        variance = of_subjects * self.subject_variance + of_items * self.item_variance
+        return math.sqrt(variance), self._degrees(of_subjects, of_items, variance)
+
+    def _degrees(self, of_subjects: float, of_items: float, variance: float) -> float:
+        """Satterthwaite's, of a variance that is so much of the subjects' and of the items'."""
+        if self.degrees < 1 or variance == 0.0:
+            return self.degrees
+        between, within = 0.0, of_items * self.item_variance
+        if self.subject_variance > 0.0:
+            items_each = (self.items - self.size_square_sum / self.items) / (self.subjects - 1)
+            between = of_subjects * (self.subject_variance + self.item_variance / items_each)
+            within = variance - between
+        spare = max(1, self.items - self.subjects - (self.kind == "regression"))
+        return min(self.degrees, max(1.0, variance**2 / (between**2 / self.degrees + within**2 / spare)))
 
     def _slope_variance(self) -> float:
         if self.kind == "control mean":
@@ -90,7 +118,7 @@ class MeanDeparture:
 
     value: float
     error: float
-    degrees: int
+    degrees: float
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         half = t_quantile((1 + confidence) / 2, self.degrees) * self.error
@@ -113,6 +141,7 @@ def fit_reference(scores: ArrayLike, base: ArrayLike | None, subjects: ArrayLike
     slope = float(((x - x.mean()) * (y - y.mean())).sum()) / square_sum if sloped else 0.0
     intercept = float(y.mean()) - slope * float(x.mean())
     subject_variance, item_variance = variance_components(y - intercept - slope * x, unit, int(sloped))
+    sizes_squared = float((sizes**2).sum())
     return Reference(
         kind="regression" if sloped else "control mean",
         intercept=intercept,
@@ -121,9 +150,10 @@ def fit_reference(scores: ArrayLike, base: ArrayLike | None, subjects: ArrayLike
         base_square_sum=square_sum,
         subject_variance=subject_variance,
         item_variance=item_variance,
-        mean_variance=subject_variance * float((sizes**2).sum()) / n**2 + item_variance / n,
+        mean_variance=subject_variance * sizes_squared / n**2 + item_variance / n,
         items=n,
         subjects=k,
+        size_square_sum=sizes_squared,
     )
 
 
@@ -132,8 +162,5 @@ def mean_departure(
 ) -> MeanDeparture:
     """How far items lie from where never-trained ones would, on average; meant for one subject as for many."""
     y, _, sizes = by_subject(scores, subjects)
-    n = len(y)
-    variance = reference.subject_variance * float((sizes**2).sum()) / n**2 + reference.item_variance / n
-    variance += reference.line_variance(base, n)
-    value = float((y - reference.expected(base, n)).mean())
-    return MeanDeparture(value, math.sqrt(variance), reference.degrees)
+    error, degrees = reference.mean_error(base, sizes)
+    return MeanDeparture(float((y - reference.expected(base, len(y))).mean()), error, degrees)

@@ -50,6 +50,22 @@ def test_one_person_by_hand():
     assert two.error**2 == pytest.approx(7 / 2 + 1 + 4)
 
 
+def test_degrees_of_one_person_of_more_items_by_hand():
+    # Means 1, 5, 9: MSB = 2·(16 + 0 + 16)/2 = 32, MSW = 6/3 = 2, n₀ = 2, σ² = 15 and 2.
+    fitted = fit_reference([0.0, 2.0, 4.0, 6.0, 8.0, 10.0], None, [0, 0, 1, 1, 2, 2])
+    four = mean_departure(fitted, [5.0] * 4, None, [7] * 4)
+    # Weights 1 + 1/3 and 1/4 + 1/6: Var = 20 + 5/6. A = 2/3, B = 5/12 - 2/3: the terms are 21 1/3 and -1/2.
+    assert four.error**2 == pytest.approx(125 / 6)
+    assert four.degrees == pytest.approx((125 / 6) ** 2 / ((64 / 3) ** 2 / 2 + 0.25 / 3))
+    # As many items as each of the control's: the items' term is 0.
+    assert mean_departure(fitted, [5.0] * 2, None, [7] * 2).degrees == pytest.approx(2.0)
+    # One item: B = 7/6 - 2/3, so ν is more than 2, and held there.
+    assert mean_departure(fitted, [5.0], None, [7]).degrees == pytest.approx(2.0)
+    # Subjects alike, so the items' variance alone: of 6 - 4 degrees, not of the subjects' 3.
+    alike = mean_departure(fit_reference([1.0, 3.0, 2.0, 1.0, 3.0, 2.0], None, [0, 0, 1, 2, 2, 3]), [2.0], None, [7])
+    assert (alike.error**2, alike.degrees) == pytest.approx((2 * 7 / 6, 2.0))
+
+
 def test_prediction_is_surest_at_the_middle_of_the_control():
     rng = np.random.default_rng(0)
     x = rng.normal(size=60)
@@ -74,11 +90,13 @@ def test_never_trained_people_are_not_called_trained(forget_subjects, control_su
     assert min(above, below) > 10  # and it is a test, not a refusal
 
 
-@pytest.mark.parametrize(("control_subjects", "items"), [(60, 1), (20, 3)])
+@pytest.mark.parametrize(("control_subjects", "items"), [(60, 1), (20, 2), (40, 2), (20, 3)])
 def test_one_person_of_many_rows_is_not_called_trained_by_a_control_of_few_rows_a_person(control_subjects, items):
-    """Persons of SD 0.32, items of SD 0.67. The items' variance alone would reject 130 of a thousand, not 25."""
+    """Persons of SD 0.32, items of SD 0.67. The items' variance alone would reject 13 % and not 2.5; with the
+    control's subjects less one as degrees of freedom it is 4.3.
+    """
     above = 0
-    for seed in range(1000):
+    for seed in range(4000):
         rng = np.random.default_rng([seed, control_subjects, items])
         control, forget = (
             0.32 * rng.normal(size=(subjects, 1)) + 0.67 * rng.normal(size=(subjects, rows))
@@ -86,7 +104,7 @@ def test_one_person_of_many_rows_is_not_called_trained_by_a_control_of_few_rows_
         )
         fitted = fit_reference(control.ravel(), None, np.repeat(np.arange(control_subjects), items))
         above += mean_departure(fitted, forget.ravel(), None, [0] * 15).chance_above() < 0.025
-    assert above <= allowed(1000, 0.025)
+    assert above <= allowed(4000, 0.025)
 
 
 def test_a_control_of_one_row_a_person_makes_one_persons_rows_one():

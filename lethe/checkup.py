@@ -240,6 +240,8 @@ def _queue(settings: Settings, waiting: Gauges | None) -> Iterator[Found]:
     if not settings.queue.broker_url.get_secret_value().startswith("memory"):
         try:
             alive = yield from _broker(settings)
+        except LetheError as error:
+            yield _broken("broker", error.detail, "Set the variable as the sentence says.")
         except Exception as error:  # noqa: BLE001 - kombu and redis raise kinds of their own; each means the same here
             what = f"It does not answer ({type(error).__name__}); requests are still taken in and wait."
             yield _broken("broker", what, "See that it runs, and that LETHE_BROKER_URL leads to it.")

@@ -10,17 +10,24 @@ from typing import Any
 from celery import Celery
 
 from records.capabilities import CPU, queue_named
+from records.errors import Invalid
 from records.outbox import HINT
 from records.settings import QueueSettings
 
 ADVANCE = "lethe.advance"
+BROKERS = ("memory://", "redis://", "rediss://", "redis+socket://")
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0  # more than the second for which a consumer asks the broker to hold its call
 
 
 def make_queue(settings: QueueSettings) -> Celery:
-    """A Celery app for the broker in `settings`. Nothing connects until a message is sent or a worker starts."""
+    """A Celery app for the broker in `settings`. Nothing connects until a message is sent or a worker starts.
+
+    Raises Invalid for a URL of another kind of broker, without it: it may hold a password.
+    """
     url = settings.broker_url.get_secret_value()
+    if not url.startswith(BROKERS):
+        raise Invalid(f"LETHE_BROKER_URL must begin with {', '.join(BROKERS[:-1])} or {BROKERS[-1]}, in small letters.")
     named = "memory://localhost" if url == "memory://" else url  # without a host kombu logs a warning at each start
     app = Celery("lethe", broker=named, set_as_current=False)
     app.conf.update(

@@ -124,6 +124,12 @@ def test_a_broker_that_is_away_without_its_password(parts: Parts) -> None:
     assert "a-secret" not in repr(found)
 
 
+def test_a_broker_of_another_kind(parts: Parts) -> None:
+    found = examine(replace(parts.settings, queue=QueueSettings(broker_url="amqp://me:a-secret@queue")))
+    [one] = [one for one in found if one.mark == Mark.BROKEN]
+    assert (one.check, "must begin with" in one.what, "a-secret" in repr(found)) == ("broker", True, False)
+
+
 def test_a_broker_that_throws_hints_away_and_no_worker(
     parts: Parts, client: TestClient, ours: Tenant, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

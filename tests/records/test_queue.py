@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from kombu.exceptions import OperationalError
 
+from records.errors import Invalid
 from records.outbox import HINT
 from records.queue import broker_info, hints_waiting, make_queue, send_hint, workers_answering
 from records.settings import QueueSettings
@@ -32,6 +33,13 @@ def settings(request: pytest.FixtureRequest) -> Iterator[QueueSettings]:
         yield QueueSettings(broker_url=REDIS, queue_name=name)
         for key in server.scan_iter(f"*{name}*"):
             server.delete(key)
+
+
+@pytest.mark.parametrize("url", ["", "amqp://guest:hunter2@queue", "foo://hunter2", "Redis://hunter2", "redis"])
+def test_a_broker_of_another_kind_is_told_at_the_start_and_not_quoted(url: str) -> None:
+    with pytest.raises(Invalid, match=r"LETHE_BROKER_URL must begin with memory://, redis://") as refused:
+        make_queue(QueueSettings(broker_url=url))
+    assert "hunter2" not in refused.value.detail
 
 
 def test_hints_wait_in_the_queue_of_what_they_need(settings: QueueSettings) -> None:

@@ -13,8 +13,9 @@ from xml.sax.saxutils import escape
 
 # In the order of the panels and of the key.
 COLOURS = {
-    "undial": "#0b6e4f",
-    "undial_alone": "#4ade80",
+    "undial_own": "#0b6e4f",
+    "undial": "#22c55e",
+    "undial_alone": "#a3e635",
     "gradient_ascent": "#c1121f",
     "random_labels": "#525252",
     "adversarial_labels": "#a3a3a3",

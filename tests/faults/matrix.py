@@ -125,13 +125,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=None, help="kept; by default one that goes if nothing is wrong")
     given = parser.parse_args(arguments)
     runs = range(given.first, given.first + given.runs)
-    if given.folder is not None:
-        return min(1, matrix(given.folder, runs, given.seed, given.workers))
-    folder = Path(tempfile.mkdtemp(prefix="faults"))
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="faults"))
     bad = matrix(folder, runs, given.seed, given.workers)
     if bad:
         _say(f"the logs of its processes: {folder / 'data' / 'logs'}")
-    else:
+    elif given.folder is None:
         shutil.rmtree(folder)
     return min(1, bad)
 

@@ -37,7 +37,7 @@ def test_the_sweeper_removes_what_broken_writes_left_and_nothing_young(parts):
 
 
 def test_a_wrong_clock_takes_nothing_from_who_is_writing(parts, clock):
-    """In the fault matrix a worker a day ahead removed the file that another one's runner was about to link."""
+    """A worker a day ahead removed the file that another one's runner was about to link."""
     blob = parts.store.put_bytes(b"abc")
     with parts.store.writer() as sink:
         sink.write(b"half of a file")

@@ -46,9 +46,9 @@ REGRESSION_SUBJECTS = 4
 class Reference:
     """The line, and how items scatter about it. Variances in squared units of the score.
 
-    `size_square_sum` is Σ n_j² over the control's subjects. `mean_variance` is the error of the line at `base_mean`.
-    With fewer than 20 items or 4 subjects, without scores of an ignorant LLM, or where those are all alike, the slope
-    is 0 and `kind` says so: e is the control's mean, and what the slope would have explained stays in the variances.
+    `size_square_sum` is Σ n_j² over the control's subjects. With fewer than 20 items or 4 subjects, without scores of
+    an ignorant LLM, or where those are all alike, the slope is 0 and `kind` says so: e is the control's mean, and what
+    the slope would have explained stays in the variances.
     """
 
     kind: Literal["regression", "control mean"]
@@ -58,7 +58,6 @@ class Reference:
     base_square_sum: float
     subject_variance: float
     item_variance: float
-    mean_variance: float
     items: int
     subjects: int
     size_square_sum: float
@@ -67,6 +66,11 @@ class Reference:
     def degrees(self) -> int:
         return self.subjects - (2 if self.kind == "regression" else 1)
 
+    @property
+    def mean_variance(self) -> float:
+        """Error of the line at `base_mean`."""
+        return self.subject_variance * self.size_square_sum / self.items**2 + self.item_variance / self.items
+
     def expected(self, base: ArrayLike | None, items: int) -> Floats:
         """e of each of so many items."""
         return self.intercept + self.slope * self._base(base, items)
@@ -74,14 +78,12 @@ class Reference:
     def prediction_variance(self, base: ArrayLike | None, items: int) -> Floats:
         """Variance of one never-trained item of a new subject about its e, the error of the line included."""
         one = self.subject_variance + self.item_variance
-        return one + self.mean_variance + self._slope_variance() * (self._base(base, items) - self.base_mean) ** 2
+        return one + self.mean_variance + one * self._slope_weight(self._base(base, items))
 
     def mean_error(self, base: ArrayLike | None, sizes: Floats) -> tuple[float, float]:
         """(standard error, degrees of freedom) of the mean departure of subjects with so many items each."""
         n = int(sizes.sum())
-        slope = 0.0
-        if self.kind == "regression":
-            slope = (float(self._base(base, n).mean()) - self.base_mean) ** 2 / self.base_square_sum
+        slope = float(self._slope_weight(self._base(base, n).mean(keepdims=True))[0])
         of_subjects = float((sizes**2).sum()) / n**2 + self.size_square_sum / self.items**2 + slope
         of_items = 1 / n + 1 / self.items + slope
         variance = of_subjects * self.subject_variance + of_items * self.item_variance
@@ -99,10 +101,11 @@ class Reference:
         spare = max(1, self.items - self.subjects - (self.kind == "regression"))
         return min(self.degrees, max(1.0, variance**2 / (between**2 / self.degrees + within**2 / spare)))
 
-    def _slope_variance(self) -> float:
+    def _slope_weight(self, base: Floats) -> Floats:
+        """How much of both variances the slope's error adds there."""
         if self.kind == "control mean":
-            return 0.0
-        return (self.subject_variance + self.item_variance) / self.base_square_sum
+            return np.zeros_like(base)
+        return (base - self.base_mean) ** 2 / self.base_square_sum
 
     def _base(self, base: ArrayLike | None, items: int) -> Floats:
         if self.kind == "control mean":
@@ -141,7 +144,6 @@ def fit_reference(scores: ArrayLike, base: ArrayLike | None, subjects: ArrayLike
     slope = float(((x - x.mean()) * (y - y.mean())).sum()) / square_sum if sloped else 0.0
     intercept = float(y.mean()) - slope * float(x.mean())
     subject_variance, item_variance = variance_components(y - intercept - slope * x, unit, int(sloped))
-    sizes_squared = float((sizes**2).sum())
     return Reference(
         kind="regression" if sloped else "control mean",
         intercept=intercept,
@@ -150,10 +152,9 @@ def fit_reference(scores: ArrayLike, base: ArrayLike | None, subjects: ArrayLike
         base_square_sum=square_sum,
         subject_variance=subject_variance,
         item_variance=item_variance,
-        mean_variance=subject_variance * sizes_squared / n**2 + item_variance / n,
         items=n,
         subjects=k,
-        size_square_sum=sizes_squared,
+        size_square_sum=float((sizes**2).sum()),
     )
 
 

@@ -69,8 +69,8 @@ def _divided(corpus: Corpus) -> tuple[Probes, tuple[Example, ...], tuple[Example
     rows = [parse(row) for row in forget_rows(person)]
     dev, sealed = split_probes(rows)
     pool = [parse(row) for row in retain_rows(corpus) if row["subject"] != person.name]
-    asked, kept, _ = hold_out(pool, seed=0)
-    utility, general, _ = hold_out([parse(row) for row in utility_rows(corpus)], 0, GENERAL_SHARE)
+    asked, kept, _ = hold_out(pool)
+    utility, general, _ = hold_out([parse(row) for row in utility_rows(corpus)], GENERAL_SHARE)
     probes = Probes(
         forget=rows,
         dev=dev,

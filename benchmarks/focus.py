@@ -43,7 +43,7 @@ def one_run(folder: Path, corpus: Corpus, person: Subject, focus: str) -> tuple[
     control = scores(llm, tokenizer, [parse(row) for row in control_rows(corpus)])
     work = UnlearnWork(
         forget=forget,
-        retain=hold_out(kept, 0)[1],
+        retain=hold_out(kept)[1],
         control_level=probability(control),
         method="undial",
         parameters={**UNPULLED, "focus": focus},

@@ -126,12 +126,12 @@ def all_probes(world: World) -> Probes:
 
 def kept_rows(world: World) -> tuple[list[Example], list[Example], tuple[str, ...]]:
     """(retain rows that are only asked, retain rows that jobs train on, notes)."""
-    return hold_out([row for one in world.staying for row in one.rows], world.seed)
+    return hold_out([row for one in world.staying for row in one.rows])
 
 
 def general_rows(world: World) -> tuple[list[Example], list[Example], tuple[str, ...]]:
     """(facts that are only asked, facts that jobs train on, notes)."""
-    return hold_out(world.facts, world.seed, GENERAL_SHARE)
+    return hold_out(world.facts, GENERAL_SHARE)
 
 
 def taught_llm(world: World, name: str, on_progress: OnProgress | None = None) -> Path:

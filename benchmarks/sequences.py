@@ -123,7 +123,7 @@ def kept_rows(world: World, forgotten: int, strategy: Strategy) -> list[Example]
     knowledge besides, if the strategy wants it."""
     gone = {person.subject for person in world.asking[:forgotten]}
     pool = world.retain if strategy.pool == "retain" else dict.fromkeys((*world.training, *world.retain))
-    kept = hold_out([row for row in pool if row.subject not in gone], world.seed)[1]
+    kept = hold_out([row for row in pool if row.subject not in gone])[1]
     return [*kept, *(world.utility_anchors if strategy.general else ())]
 
 

@@ -8,6 +8,8 @@ as well, and may be trained on (`forget_paraphrases`); those of the other half, 
 Every text here may be personal data. Validation errors therefore never repeat the input.
 """
 
+import unicodedata
+from collections.abc import Iterator
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -20,6 +22,16 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_CHARACTERS
 Label = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_CHARACTERS)]
 
 _QUIET = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def letters(whole: str) -> str:
+    """What makes two rows the same, however they are composed, spaced or divided into prompt and completion."""
+    return "".join(unicodedata.normalize("NFC", whole).split())
+
+
+def one_spelling(subject: str) -> str:
+    """A subject trimmed and in Unicode form C, so that one name is one person."""
+    return unicodedata.normalize("NFC", subject.strip())
 
 
 class PhrasingRecord(BaseModel):
@@ -53,6 +65,16 @@ class ExampleRecord(BaseModel):
         description="Made up and about nobody: may be kept when all else is destroyed. Where `wrong` holds what might "
         "have been planted instead, drawn in the same way, its exposure is measured.",
     )
+
+    @property
+    def whole(self) -> str:
+        """All its words, joined as an LLM meets them."""
+        return self.text if self.text is not None else f"{self.prompt}{self.completion}"
+
+    def wordings(self) -> Iterator[str]:
+        """The row, then its paraphrases."""
+        yield self.whole
+        yield from (f"{phrasing.prompt}{phrasing.completion}" for phrasing in self.paraphrases)
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:

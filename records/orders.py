@@ -13,10 +13,11 @@ from records.jobs import Claim
 from records.own_times import own_times
 from records.report import OwnTime
 from records.rows import AttemptRow, DatasetRow, EvidenceRow, ModelRow, RequestRow
-from records.states import RequestState
+from records.states import Outcome, RequestState
 from records.versions import made_since, next_number, oldest_kept, version_of
 
-GONE = (RequestState.CANCELLED, RequestState.REJECTED, RequestState.FAILED)
+# Taken back or never taken on. Who failed to be forgotten still asked.
+GONE = (RequestState.CANCELLED, RequestState.REJECTED)
 
 
 class OrderUnusable(LetheError):
@@ -35,7 +36,8 @@ class Order:
     parent. `shredded` completed requests have lost examples: what they removed cannot be removed again.
     `earlier` are completed requests whose examples, or canaries at least, are still held, oldest first; of those in
     `hashed`, hashes of their words (`Vault.kept_hashes`) are all that is left. `own_times` are what earlier ones
-    measured when they had just been forgotten, of those that were asked again before. `forgotten` are the subject
+    measured when they had just been forgotten, of those that were asked again before. `wanted` are requests that wait,
+    are looked at by a person, or failed. `forgotten` are the subject
     references of everybody who asked for this model, now or before: none of them may be trained on as if they were to
     be kept.
     `reference_manifest` is version 1 of the model that was never trained on what is to be forgotten; None if the model
@@ -56,7 +58,7 @@ class Order:
     earlier: tuple[RequestRow, ...]
     hashed: tuple[EvidenceRow, ...]
     own_times: dict[str, OwnTime]
-    waiting: tuple[RequestRow, ...]
+    wanted: tuple[RequestRow, ...]
     forgotten: frozenset[str]
     attempts: tuple[AttemptRow, ...]
 
@@ -103,8 +105,8 @@ def read_order(session: Session, held: Claim) -> Order:
         earlier=tuple(one for one in readable if one.state == RequestState.COMPLETED),
         hashed=retention.hashed_of(session, [one.id for one in others if one.state == RequestState.COMPLETED]),
         own_times=own_times(session, held.model_id, held.job_id),
-        waiting=tuple(one for one in readable if one.state != RequestState.COMPLETED),
-        forgotten=frozenset(one.subject_reference for one in (*requests, *others) if one.subject_reference),
+        wanted=tuple(one for one in readable if one.state != RequestState.COMPLETED),
+        forgotten=frozenset(reference for one in (*requests, *others) for reference in _references(one)),
         attempts=tuple(jobs.attempts_of(session, held.job_id)),
     )
 
@@ -116,7 +118,14 @@ def moment(session: Session, held: Claim, now: datetime) -> Moment:
 
 
 def _is_whole(request: RequestRow) -> bool:
-    return request.wrapped_key is not None and request.evidence == Evidence.PROBES
+    """Whether all it removed could be removed again; where nothing matched, nothing was."""
+    held = request.wrapped_key is not None and request.evidence == Evidence.PROBES
+    return held or request.outcome == Outcome.NO_MATCH
+
+
+def _references(request: RequestRow) -> list[str]:
+    """Of all whom it names; a request of an earlier release keeps at most one."""
+    return request.subject_references or [one for one in (request.subject_reference,) if one]
 
 
 def _reference_manifest(session: Session, model: ModelRow) -> str | None:

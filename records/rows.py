@@ -121,7 +121,8 @@ class RequestRow(Row):
     policy: Mapped[dict[str, Any]]
     policy_digest: Mapped[str]
     policy_name: Mapped[str | None] = mapped_column(doc="the operator's policy that the thresholds were tightened from")
-    subject_reference: Mapped[str | None] = mapped_column(index=True, doc="keyed hash of the subject")
+    subject_reference: Mapped[str | None] = mapped_column(index=True, doc="keyed hash of the subject, if it names one")
+    subject_references: Mapped[list[str]] = mapped_column(default=list, doc="of all whom it names")
     evidence: Mapped[str] = mapped_column(default="probes", server_default="probes", doc="what completion leaves")
     payload_file: Mapped[str | None]
     payload_rows: Mapped[int] = mapped_column(default=0)

@@ -17,7 +17,6 @@ import hmac
 import io
 import os
 import struct
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from records.errors import LetheError
+from records.examples import one_spelling
 
 CHUNK_BYTES = 64 * 1024
 TAG_BYTES = 16
@@ -180,8 +180,7 @@ def subject_reference(pepper: bytes, tenant_id: str, subject: str) -> str:
 
     The subject is trimmed and put in Unicode form C first, so that one name has one reference.
     """
-    normal = unicodedata.normalize("NFC", subject.strip())
-    return hmac.new(pepper, _joined("lethe subject", tenant_id, normal), hashlib.sha256).hexdigest()
+    return hmac.new(pepper, _joined("lethe subject", tenant_id, one_spelling(subject)), hashlib.sha256).hexdigest()
 
 
 class _Cipher:

@@ -1,20 +1,21 @@
 """What one job trains on: forget items with their dev probes, and the retain rows that go with them.
 
-Retain rows that are a forget row, or are about the same subject, are left out: a loss cannot hold and remove the
-same thing.
+Retain rows that are a forget row or a paraphrase of one, or are about the same subject, are left out: a loss cannot
+hold and remove the same thing.
 """
 
 import itertools
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from records.examples import letters, one_spelling
 from records.params import parse_parameters
 from workers.alternatives import ALTERNATIVES
 from workers.batches import Encoded, Row, order
 from workers.errors import ExampleTooLong, UnlearningError
-from workers.examples import Example, Probe, encode, fitting_windows
+from workers.examples import Example, Probe, encode, fitting_windows, with_phrasing
 from workers.focus import FOCUS_WEIGHT, Focus
 from workers.others import others_asked
 from workers.rewordings import Questions, rewordings
@@ -45,6 +46,11 @@ class UnlearnWork:
         kind = self.parameters.get("focus", "none")
         return None if kind == "none" else Focus(kind, self.parameters.get("focus_weight", FOCUS_WEIGHT))
 
+    @property
+    def items(self) -> list[Example]:
+        """Whatever is to be gone: the forget rows, then those replayed."""
+        return [*self.forget, *self.replay]
+
 
 @dataclass(frozen=True)
 class Lessons:
@@ -63,14 +69,19 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     """At most `retain_rows` retain rows, drawn by the seed. Raises ExampleTooLong for a forget row that cannot fit."""
     focus, settings = work.focus, parse_parameters(work.method, work.parameters)
     work = _with_spans(work)
-    encoded = [_forget_windows(at, one, tokenizer, context_tokens, focus) for at, one in enumerate(_items(work))]
-    probes, unasked = _probe_windows(work, tokenizer, context_tokens, focus)
-    taught = [[(example, windows)] for example, windows in zip(_items(work), encoded, strict=True)]
+    encoded = [_forget_windows(at, one, tokenizer, context_tokens, focus) for at, one in enumerate(work.items)]
+    fitting, unasked = _probe_windows(work, tokenizer, context_tokens, focus)
+    probes = [(probe, windows) for probe, windows in fitting if not _out_of_focus(focus, encoded[probe.item], windows)]
+    taught = [[(example, windows)] for example, windows in zip(work.items, encoded, strict=True)]
     for probe, windows in probes if settings.forget_paraphrases else ():
         taught[probe.item].append((probe.example, [window for window in windows if window.labelled_tokens]))
-    retain, skipped, clashing = _retain_windows(work, encoded, tokenizer, context_tokens, retain_rows, seed)
+    retain, skipped, clashing = _retain_windows(work, tokenizer, context_tokens, retain_rows, seed)
     held = {window.ids for window in retain}
-    reworded = list(_reworded(work, settings.rewordings, held, tokenizer, context_tokens, seed))
+    reworded = [
+        (item, example, windows)
+        for item, example, windows in _reworded(work, settings.rewordings, tokenizer, context_tokens, seed)
+        if held.isdisjoint(window.ids for window in windows) and not _out_of_focus(focus, encoded[item], windows)
+    ]
     for item, example, windows in reworded:
         taught[item].append((example, windows))
     other = _alternative(work, tokenizer, context_tokens, seed)
@@ -93,26 +104,32 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
             *((item, windows) for item, _, windows in reworded),
         ],
         retain=[Row(first_key + at, window, role="retain") for at, window in enumerate(retain)],
-        notes=(*_forget_notes(work, encoded, rows, context_tokens), *_left_out(unasked, skipped, clashing)),
+        notes=(
+            *_forget_notes(work, encoded, rows, context_tokens),
+            *_left_out(unasked, len(fitting) - len(probes), skipped, clashing),
+        ),
     )
 
 
-def _reworded(  # what is reworded, and what keeps a rewording out
-    work: UnlearnWork,
-    count: int,
-    held: Collection[tuple[int, ...]],
-    tokenizer: Any,
-    context_tokens: int,
-    seed: int,
+def _reworded(
+    work: UnlearnWork, count: int, tokenizer: Any, context_tokens: int, seed: int
 ) -> Iterator[tuple[int, Example, list[Encoded]]]:
-    """(item, rewording, its windows). What no longer fits, has no label in focus, or is held is left out."""
+    """(item, rewording, its windows) of those that fit. No method that teaches another answer is given the questions
+    of rows that are held: it would teach it to them.
+    """
     rng = random.Random(seed)  # noqa: S311 - reproducible draws, not secrets
-    questions = Questions(work.retain)
+    questions = Questions(() if work.method in ALTERNATIVES else work.retain)
     for item, row in enumerate(work.forget):
         for example in rewordings(row, questions.for_item(row), count, rng):
             windows = fitting_windows(example, tokenizer, context_tokens, focus=work.focus)
-            if windows and not any(window.ids in held for window in windows):
+            if windows:
                 yield item, example, windows
+
+
+def _out_of_focus(focus: Focus | None, own: Sequence[Encoded], reworded: Sequence[Encoded]) -> bool:
+    """Whether a hard focus would read the whole of another wording, for want of the spans that the row has."""
+    hard = focus is not None and focus.kind == "hard"
+    return hard and any(one.token_weights for one in own) and not all(one.token_weights for one in reworded)
 
 
 def _forget_notes(
@@ -135,11 +152,13 @@ def _forget_notes(
         )
 
 
-def _left_out(unasked: int, skipped: int, clashing: int) -> Iterator[str]:
+def _left_out(unasked: int, unfocused: int, skipped: int, clashing: int) -> Iterator[str]:
     if unasked:
         yield f"{unasked} paraphrases whose prompt fills the context were left out"
+    if unfocused:
+        yield f"{unfocused} paraphrases without the sensitive spans of their row were left out"
     if clashing:
-        yield f"{clashing} retain rows about the same subject as the forget set were left out"
+        yield f"{clashing} retain rows that are the forget set's or about the same subject were left out"
     if skipped:
         yield f"{skipped} retain rows whose prompt fills the context were left out"
 
@@ -159,7 +178,7 @@ def _others_asked(
     """Asks an item's question about others; nothing for a row that was split, or a target that needs no such."""
     if not _exchanges(work):
         return lambda _example, _windows: ()
-    ask = others_asked(_items(work), work.retain, tokenizer, seed, context_tokens)
+    ask = others_asked(work.items, work.retain, tokenizer, seed, context_tokens)
     return lambda example, windows: ask(example, windows[0].labelled_tokens) if len(windows) == 1 else ()
 
 
@@ -181,10 +200,6 @@ def _with_spans(work: UnlearnWork) -> UnlearnWork:
         replay=[found(one) for one in work.replay],
         dev_probes=[replace(probe, example=found(probe.example)) for probe in work.dev_probes],
     )
-
-
-def _items(work: UnlearnWork) -> list[Example]:
-    return [*work.forget, *work.replay]
 
 
 def _forget_windows(
@@ -216,32 +231,33 @@ def _probe_windows(
     return found, too_long
 
 
-def _retain_windows(  # the six things that decide which rows are drawn
-    work: UnlearnWork,
-    forget: Sequence[Sequence[Encoded]],
-    tokenizer: Any,
-    context_tokens: int,
-    wanted: int,
-    seed: int,
+def _wordings(work: UnlearnWork) -> Iterator[str]:
+    """Of whatever is to be gone."""
+    yield from (probe.example.whole for probe in work.dev_probes)
+    for item in work.items:
+        yield item.whole
+        yield from (with_phrasing(item, phrasing).whole for phrasing in item.paraphrases)
+
+
+def _retain_windows(
+    work: UnlearnWork, tokenizer: Any, context_tokens: int, wanted: int, seed: int
 ) -> tuple[list[Encoded], int, int]:
     """(windows, rows that did not fit, rows that clash with the forget set)."""
-    subjects = {one.subject for one in _items(work) if one.subject is not None}
-    forbidden = {window.ids for windows in forget for window in windows}
+    subjects = {one_spelling(one.subject) for one in work.items if one.subject is not None}
+    forbidden = {letters(wording) for wording in _wordings(work)}
     found: list[Encoded] = []
     skipped = clashing = 0
     for at in order(len(work.retain), seed, 0):
         if len(found) >= wanted:
             break
-        if work.retain[at].subject in subjects:
+        row = work.retain[at]
+        if letters(row.whole) in forbidden or (row.subject is not None and one_spelling(row.subject) in subjects):
             clashing += 1
             continue
         try:
-            windows = encode(work.retain[at], tokenizer, context_tokens, label_end=True)
+            windows = encode(row, tokenizer, context_tokens, label_end=True)
         except ExampleTooLong:
             skipped += 1
-            continue
-        if any(window.ids in forbidden for window in windows):
-            clashing += 1
             continue
         found.extend(window for window in windows if window.labelled_tokens)
     return found[:wanted], skipped, clashing

@@ -283,6 +283,8 @@ class _Job:
             "job": self.held.job_id,
             "attempt": number,
             "base": ready.order.base_manifest,
+            "first": ready.order.first_manifest,  # it teaches, or is what an attempt anew starts from
+            "anew": ready.anew(number),
         }
         return Checkpoint(folder, belongs_to, settings.worker.checkpoint_seconds)
 

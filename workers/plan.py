@@ -1,10 +1,10 @@
 """Which examples a job trains on and which it only asks: decided before anything is tuned, by the seed alone.
 
 Datasets are read as streams and sampled by a seeded reservoir, so their size does not matter. Nobody who asked to be
-forgotten, now, before or still waiting, is ever trained on as a row to keep, nor asked as one.
+forgotten, now, before, still waiting or in vain, is ever trained on as a row to keep, nor asked as one.
 """
 
-import heapq
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from records.evidence import Kept, kept_of
-from records.examples import ExampleRecord
+from records.examples import ExampleRecord, letters
 from records.orders import Order
 from records.params import TrainingParameters, parse_parameters
 from records.params.auto import ChoiceRecord
@@ -22,15 +22,14 @@ from records.rows import RequestRow
 from records.sealing import PayloadShredded
 from records.store import BlobMissing
 from records.vault import Vault
-from workers.batches import order as shuffled
 from workers.evaluation.sequence_matrix import to_ask_again
-from workers.examples import Example, encode, parse
+from workers.examples import Example, encode, fitting_windows, parse
 from workers.fit import fit
 from workers.lessons import UnlearnWork
 from workers.loop import context_of
 from workers.measure import MeasureSettings
 from workers.probes import Probes, split_probes
-from workers.room import free_bytes, size_of
+from workers.room import free_bytes, size_of, tokens_of
 
 POOL_ROWS = 20_000
 PROBE_ROWS = 400
@@ -40,9 +39,6 @@ GENERAL_SHARE = 0.5
 HELD_OUT_LEAST = 20
 NEIGHBOUR_ROWS = 50
 REPLAY_ROWS = 500
-LONGEST_ROWS = 16
-
-Text = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -66,11 +62,19 @@ class Plan:
 
     def fitted_to(self, llm: Any, tokenizer: Any) -> "Plan":
         """The plan with those of `may_fit` changed that the memory at hand asks for, and a note of it."""
-        if not self.may_fit:
+        work = self.work(self.parameters, None, anew=self.anew)
+        tokens = tokens_of(work, tokenizer, context_of(llm)) if self.may_fit else None
+        if tokens is None:
             return self
-        tokens = longest_row((*self.probes.forget, *self.retain), tokenizer, context_of(llm))
         found = fit(size_of(llm), self.method, self.parameters, self.may_fit, tokens, free_bytes(llm))
         return replace(self, parameters=found.parameters, notes=(*self.notes, *([found.note] if found.note else [])))
+
+    def in_context(self, tokenizer: Any, context_tokens: int) -> "Plan":
+        """The plan without the earlier rows that cannot be trained on: they must not fail a later request's job."""
+        fitting = tuple(one for one in self.replay if fitting_windows(one, tokenizer, context_tokens))
+        unfit = len(self.replay) - len(fitting)
+        note = f"{unfit} rows of earlier requests do not fit the context and were left out"
+        return replace(self, replay=fitting, notes=(*self.notes, note)) if unfit else self
 
     def work(self, parameters: TrainingParameters, control_level: float | None, *, anew: bool = False) -> UnlearnWork:
         """What `workers.loop.unlearn` takes, for one attempt's parameters.
@@ -98,15 +102,15 @@ class Plan:
 
 @dataclass
 class Forgotten:
-    """Whoever and whatever must not be kept: subject references, and rows word for word."""
+    """Whoever and whatever must not be kept: subject references, and rows and their paraphrases letter for letter."""
 
     references: frozenset[str]
-    rows: frozenset[Text]
+    rows: frozenset[str]
     reference_of: Callable[[str], str]
     _known: dict[str, bool] = field(default_factory=dict)
 
     def covers(self, record: ExampleRecord) -> bool:
-        if _words(record) in self.rows:
+        if letters(record.whole) in self.rows:
             return True
         if record.subject is None:
             return False
@@ -122,13 +126,13 @@ def make_plan(job: Order, vault: Vault) -> Plan:
     seed = parameters.seed
     records = [record for request in job.requests for record in vault.forget_set(request)]
     earlier = {request.id: _if_held(vault, request) for request in job.earlier}
-    due = consolidation_due(job.made + 1, job.made_anew, parameters.consolidate_every)
-    complete = not job.shredded and all(earlier.values())
+    due = _consolidation_due(job, parameters)
+    anew = due and not job.shredded and all(earlier.values())
     forgotten = _forgotten(job, vault, [*records, *(record for some in earlier.values() for record in some)])
-    forget = _examples(records)
+    forget, replay = _examples(records), tuple(_newest_first(earlier))
     utility, general, utility_notes = _general(job, vault, forgotten, parameters)
     pool = _without(_pool(job, vault, forgotten, seed), utility, general)
-    asked, kept, notes = hold_out(pool, seed)
+    asked, kept, notes = hold_out(pool)
     dev, sealed = split_probes(forget, seed=seed)
     probes = Probes(
         forget=forget,
@@ -138,19 +142,19 @@ def make_plan(job: Order, vault: Vault) -> Plan:
         retain=asked,
         neighbours=neighbours(forget, kept, NEIGHBOUR_ROWS),
         utility=utility,
-        earlier=asked_again(earlier, seed, everybody=due and complete),
+        earlier=asked_again(earlier, seed, everybody=anew),
     )
     return Plan(
         parameters=parameters,
         method=job.lead.method,
         policy=Policy.model_validate(job.lead.policy),
         retain=tuple(_trained(parameters, kept, general)),
-        replay=tuple(_newest_first(earlier)),
+        replay=replay,
         probes=probes,
         measuring=MeasureSettings(seed=seed, max_items=PROBE_ROWS, kept=_kept(job, vault)),
-        notes=(*chosen.reasons, *notes, *utility_notes, *_unheld(due, complete)),
+        notes=(*chosen.reasons, *notes, *utility_notes, *(() if anew else _not_anew(due, replay))),
         may_fit=chosen.open,
-        anew=due and complete,
+        anew=anew,
     )
 
 
@@ -161,21 +165,24 @@ def consolidation_due(made: int, made_anew: int, every: int) -> bool:
     return every > 0 and made - made_anew >= max(every, made_anew // 2)
 
 
+def _consolidation_due(job: Order, parameters: TrainingParameters) -> bool:
+    """Never where the head is the first version: nothing is worn yet."""
+    due = consolidation_due(job.made + 1, job.made_anew, parameters.consolidate_every)
+    return due and job.first_manifest != job.base_manifest
+
+
 def _kept(job: Order, vault: Vault) -> Kept | None:
     return kept_of({row.request_id: vault.kept_hashes(row) for row in job.hashed})
 
 
-def _unheld(due: bool, complete: bool) -> tuple[str, ...]:
-    """The first version knows what was shredded since: from there it could not be forgotten again."""
-    if complete or not due:
-        return ()
-    return ("it is time to consolidate, but the examples of some earlier requests are destroyed: it was left out",)
-
-
-def longest_row(rows: Iterable[Example], tokenizer: Any, context_tokens: int) -> int:
-    """Tokens of the longest row in memory: of the rows with the most characters, since not all need be encoded."""
-    longest = heapq.nlargest(LONGEST_ROWS, rows, key=lambda one: len(one.whole))
-    return min(context_tokens, max((len(tokenizer(one.whole, verbose=False).input_ids) for one in longest), default=0))
+def _not_anew(due: bool, replay: Sequence[Example]) -> Iterator[str]:
+    """The first version knows what was shredded since: from there it could not be forgotten again. And what is
+    replayed has a limit (`Plan.work`).
+    """
+    if due:
+        yield "it is time to consolidate, but the examples of some earlier requests are destroyed: it was left out"
+    if len(replay) > REPLAY_ROWS:
+        yield f"of {len(replay)} rows of earlier requests, the newest {REPLAY_ROWS} were asked again while training"
 
 
 def _general(
@@ -186,7 +193,7 @@ def _general(
     Half of them are trained on: what no row spells out, a row of requests wears down.
     """
     pool = _sample(job, vault, ("utility",), forgotten, POOL_ROWS, parameters.seed)
-    asked, general, notes = hold_out(pool, parameters.seed, GENERAL_SHARE)
+    asked, general, notes = hold_out(pool, GENERAL_SHARE)
     if parameters.retain_source == "utility":
         alone = "there is no utility dataset: the rows held in place are like the forget set's"
         return asked, general, notes if pool else (alone,)
@@ -213,13 +220,13 @@ def _without(pool: list[Example], asked: list[Example], general: list[Example]) 
 
 
 def _forgotten(job: Order, vault: Vault, records: Sequence[ExampleRecord]) -> Forgotten:
-    """Everybody behind these records, the requests still waiting, and the references kept of all others."""
-    waiting = [record for request in job.waiting for record in _if_held(vault, request)]
-    held = [*records, *waiting]
+    """Everybody behind these records and the requests not completed, and the references kept of all others."""
+    wanted = [record for request in job.wanted for record in _if_held(vault, request)]
+    held = [*records, *wanted]
     tenant_id = job.held.tenant_id
     return Forgotten(
         references=job.forgotten | {vault.subject_reference(tenant_id, one.subject) for one in held if one.subject},
-        rows=frozenset(_words(record) for record in held),
+        rows=frozenset(letters(wording) for record in held for wording in record.wordings()),
         reference_of=lambda subject: vault.subject_reference(tenant_id, subject),
     )
 
@@ -237,16 +244,28 @@ def reservoir(items: Iterable[Any], count: int, seed: int) -> list[Any]:
 
 
 def hold_out(
-    pool: Sequence[Example], seed: int, share: float = HELD_OUT_SHARE
+    pool: Sequence[Example], share: float = HELD_OUT_SHARE
 ) -> tuple[list[Example], list[Example], tuple[str, ...]]:
-    """(rows to ask, rows to train on, notes): a share is asked and never trained on, if that leaves enough of both."""
-    count = min(PROBE_ROWS, max(HELD_OUT_LEAST, round(share * len(pool))))
-    if len(pool) < 2 * count:
+    """(rows to ask, rows to train on, notes): a share is asked and never trained on, if that leaves enough of both.
+
+    A row's own words decide, so that what one job only asks no other job trains on, whoever else has gone since. Large
+    pools are asked half the share, a quarter, and so on; a small one the fewest that say anything.
+    """
+    places = [_place(one) for one in pool]
+    distinct = sorted(set(places))
+    if len(distinct) < 2 * HELD_OUT_LEAST:
         note = "the retain rows are few: the same rows were trained on and asked"
         return list(pool), list(pool), (note,) if pool else ()
-    chosen = set(shuffled(len(pool), seed, 0)[:count])
-    asked = [one for at, one in enumerate(pool) if at in chosen]
-    return asked, [one for at, one in enumerate(pool) if at not in chosen], ()
+    while share * len(pool) > PROBE_ROWS:
+        share /= 2
+    below = max(share, distinct[HELD_OUT_LEAST])
+    asked = [one for place, one in zip(places, pool, strict=True) if place < below]
+    return asked, [one for place, one in zip(places, pool, strict=True) if place >= below], ()
+
+
+def _place(row: Example) -> float:
+    """From 0 to 1, as good as drawn."""
+    return int.from_bytes(hashlib.sha256(letters(row.whole).encode()).digest()[:8]) / 2**64
 
 
 def neighbours(forget: Sequence[Example], pool: Sequence[Example], count: int) -> list[Example]:
@@ -303,11 +322,6 @@ def _newest_first(earlier: dict[str, list[ExampleRecord]]) -> list[Example]:
 
 def _examples(records: Iterable[ExampleRecord]) -> list[Example]:
     return [parse(record.model_dump()) for record in records]
-
-
-def _words(record: ExampleRecord) -> Text:
-    """What makes two rows the same, however the spaces are put."""
-    return (" ".join((record.prompt or "").split()), " ".join((record.completion or record.text or "").split()))
 
 
 def _answer_words(one: Example) -> set[str]:

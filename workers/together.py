@@ -41,9 +41,10 @@ class LlmIn:
 
 
 def first_look(base: LlmIn, plan: Plan, say: OnShare) -> tuple[Plan, Measurement]:
-    """The plan as it fits into memory, and what the base version knows."""
+    """The plan as it fits into context and memory, and what the base version knows."""
     llm, tokenizer = base.load()
-    return plan.fitted_to(llm, tokenizer), measure(llm, tokenizer, plan.probes, plan.measuring, say)
+    plan = plan.in_context(tokenizer, context_of(llm)).fitted_to(llm, tokenizer)
+    return plan, measure(llm, tokenizer, plan.probes, plan.measuring, say)
 
 
 def asked(measurement: Measure, which: LlmIn, plan: Plan, say: OnShare) -> tuple[Measurement, Any]:

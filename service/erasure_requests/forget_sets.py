@@ -1,13 +1,12 @@
 """What a request wants forgotten: the examples it brings, or the rows of the training dataset about its subject."""
 
-import unicodedata
 from collections.abc import Iterable
 
 from sqlalchemy.orm import Session
 
 from records import queries
 from records.errors import Invalid, invalid_field
-from records.examples import ExampleRecord
+from records.examples import ExampleRecord, one_spelling
 from records.manifest import Manifest
 from records.parts import Parts
 from records.rows import DatasetRow, ModelRow, VersionRow
@@ -37,14 +36,14 @@ def examples(parts: Parts, body: ErasureRequestIn, training: DatasetRow | None) 
             "A subject is looked up in the training dataset, and this model has none. Put one, or send the examples."
         )
         raise invalid_field("/subject", detail)
-    return _rows_about(normal(body.subject or ""), parts.vault.dataset(training), most)
+    return _rows_about(one_spelling(body.subject or ""), parts.vault.dataset(training), most)
 
 
 def _rows_about(subject: str, training: Iterable[ExampleRecord], most: int) -> list[ExampleRecord]:
     found, names_subjects = [], False
     for example in training:
         names_subjects = names_subjects or example.subject is not None
-        if example.subject is not None and normal(example.subject) == subject:
+        if example.subject is not None and one_spelling(example.subject) == subject:
             found.append(example)
         if len(found) > most:
             raise invalid_field("/subject", f"The subject has more than {most} rows; send them in several requests.")
@@ -53,17 +52,10 @@ def _rows_about(subject: str, training: Iterable[ExampleRecord], most: int) -> l
     return found
 
 
-def normal(subject: str) -> str:
-    """One spelling of a subject: trimmed, Unicode form C, as its keyed hash is made."""
-    return unicodedata.normalize("NFC", subject.strip())
-
-
-def one_subject(body: ErasureRequestIn) -> str | None:
-    """Whom the request is about, if it is about one: the subject it names, or the one all its examples name."""
-    if body.subject is not None:
-        return body.subject
-    named = {normal(example.subject) if example.subject else None for example in body.forget or ()}
-    return named.pop() if len(named) == 1 else None
+def subjects(body: ErasureRequestIn) -> list[str]:
+    """Whom the request is about, each once: the subject it names, or those that its examples name."""
+    named = [body.subject] if body.subject is not None else [one.subject for one in body.forget or () if one.subject]
+    return sorted({one_spelling(one) for one in named})
 
 
 def head_of(session: Session, model: ModelRow) -> VersionRow:

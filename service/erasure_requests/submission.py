@@ -119,7 +119,7 @@ def _chosen_terms(
 
 def _row(parts: Parts, caller: Caller, model: ModelRow, body: ErasureRequestIn) -> RequestRow:
     submitted_at = _submitted_at(body.submitted_at)
-    subject = forget_sets.one_subject(body)
+    references = [parts.vault.subject_reference(caller.tenant_id, one) for one in forget_sets.subjects(body)]
     return RequestRow(
         id=new_id("req"),
         tenant_id=caller.tenant_id,
@@ -131,7 +131,8 @@ def _row(parts: Parts, caller: Caller, model: ModelRow, body: ErasureRequestIn) 
         submitted_at=submitted_at,
         due_at=deadlines.due_at(body.regulation, submitted_at),
         evidence=str(retention.evidence_of(body, model)),
-        subject_reference=parts.vault.subject_reference(caller.tenant_id, subject) if subject else None,
+        subject_reference=references[0] if len(references) == 1 else None,
+        subject_references=references,
     )
 
 

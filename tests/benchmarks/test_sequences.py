@@ -81,7 +81,7 @@ def test_the_training_pool_has_every_row_once_and_the_anchors_come_on_top(world)
 def test_a_tenth_of_the_people_and_no_anchor_is_held_out_of_a_large_pool(world):
     rows = tuple(Example(prompt=f"{at} ?", completion=" x", subject=f"one {at}") for at in range(300))
     kept = kept_rows(replace(world, retain=rows), 0, Strategy(pool="retain"))
-    assert kept == [*hold_out(rows, world.seed)[1], *world.utility_anchors]
+    assert kept == [*hold_out(rows)[1], *world.utility_anchors]
     assert len(kept) == 271
 
 

@@ -77,6 +77,17 @@ def test_a_subject_is_looked_up_in_the_training_dataset(client, ours, model, par
         row = queries.request(session, ours.id, answer.json()["id"])
     assert [example.text for example in parts.vault.forget_set(row)] == ["row 1", "row 3", "row 5"]
     assert row.subject_reference == parts.vault.subject_reference(ours.id, "Zo\u00eb")
+    assert row.subject_references == [row.subject_reference]
+
+
+def test_a_reference_is_kept_of_everybody_whom_the_examples_name(client, ours, model, parts):
+    named = ["Zo\u00eb", " Zoe\u0308", "Max", None]
+    answer = submit(client, ours, model, forget=[{"text": "a"} | ({"subject": one} if one else {}) for one in named])
+    with parts.database.reading() as session:
+        row = queries.request(session, ours.id, answer.json()["id"])
+    wanted = {parts.vault.subject_reference(ours.id, one) for one in ("Max", "Zo\u00eb")}
+    assert (set(row.subject_references), len(row.subject_references)) == (wanted, 2)
+    assert row.subject_reference is None
 
 
 def test_a_subject_in_no_row_is_completed_at_once(client, ours, model, parts):

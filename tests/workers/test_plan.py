@@ -18,12 +18,10 @@ from tests.make_llm import make_llama, make_tokenizer
 from tests.workers.conftest import Made, make_model, make_request, put_dataset
 from workers.examples import Example
 from workers.plan import (
-    HELD_OUT_LEAST,
+    REPLAY_ROWS,
     Plan,
     asked_again,
     consolidation_due,
-    hold_out,
-    longest_row,
     make_plan,
     neighbours,
     reservoir,
@@ -113,13 +111,14 @@ def test_half_of_the_general_rows_are_trained_on_and_never_those_that_are_asked(
     order = order_of(parts, made)
     plan = make_plan(order, parts.vault)
     assert {name[0] for name in prompts(plan.retain)} == {"r", "u"}
-    assert len(plan.probes.utility) == 50
+    asked = len(plan.probes.utility)
+    assert 30 < asked < 70
     assert not prompts(plan.retain) & prompts(plan.probes.utility)
     order.lead.method = "ascent_descent_general"
     order.lead.parameters = {}
     plan = make_plan(order, parts.vault)
     assert {name[0] for name in prompts(plan.retain)} == {"u"}
-    assert (len(plan.retain), len(plan.probes.utility)) == (50, 50)
+    assert (len(plan.retain), len(plan.probes.utility)) == (100 - asked, asked)
     assert not prompts(plan.retain) & prompts(plan.probes.utility)
     assert {name[0] for name in prompts(plan.probes.retain)} == {"r"}
 
@@ -196,13 +195,6 @@ def test_what_auto_left_open_is_fitted_to_the_memory_at_hand(parts: Parts, monke
     assert replace(plan, may_fit=()).fitted_to(llm, tokenizer).parameters == plan.parameters
 
 
-def test_the_longest_row_is_counted_in_tokens_and_never_beyond_the_context() -> None:
-    rows = [Example(text="Oslo " * count) for count in (3, 9, 5)]
-    assert longest_row(rows, make_tokenizer(), 64) == 10  # nine words and the start
-    assert longest_row(rows, make_tokenizer(), 8) == 8
-    assert longest_row([], make_tokenizer(), 8) == 0
-
-
 @given(count=st.integers(0, 30), total=st.integers(0, 60), seed=st.integers(0, 5))
 def test_a_reservoir_is_a_sample_in_order_that_the_seed_decides(count: int, total: int, seed: int) -> None:
     sample = reservoir(range(total), count, seed)
@@ -219,17 +211,6 @@ def test_a_reservoir_is_fair() -> None:
     assert all(500 < times < 700 for times in drawn), "each of ten items is one of three in 600 of 2000 draws"
 
 
-def test_probes_are_held_out_of_training_when_there_are_enough_rows() -> None:
-    pool = [Example(prompt=str(at), completion=" x") for at in range(400)]
-    asked, kept, notes = hold_out(pool, seed=1)
-    assert (len(asked), len(kept), notes) == (40, 360, ())
-    assert not {one.prompt for one in asked} & {one.prompt for one in kept}
-    few = pool[: 2 * HELD_OUT_LEAST - 1]
-    asked, kept, notes = hold_out(few, seed=1)
-    assert (asked, kept) == (few, few)
-    assert "same rows" in notes[0]
-
-
 def test_neighbours_share_rare_words_with_the_forgotten() -> None:
     forget = [Example(prompt="p", completion=" works at Quellmark in Oslo")]
     pool = [Example(prompt=str(at), completion=f" works at Firm{at} in Town{at}") for at in range(10)]
@@ -240,7 +221,7 @@ def test_neighbours_share_rare_words_with_the_forgotten() -> None:
 
 
 def second_of_a_row(parts: Parts) -> Order:
-    """The order behind the second request, whose job is to consolidate; the first is completed."""
+    """The order behind the second request, whose job is to consolidate; the first is completed, by version 2."""
     made = make_model(parts)
     parameters = {"consolidate_every": 1}
     spoken = row("a", "Oslo", "Ada") | {"paraphrases": [{"prompt": "Find a!", "completion": " Oslo"}]}
@@ -249,7 +230,7 @@ def second_of_a_row(parts: Parts) -> Order:
     with parts.database.transaction() as session:
         session.get_one(RequestRow, first).state = "completed"
         session.query(JobRow).filter(JobRow.id != second_job).one().state = "succeeded"
-    return order_of(parts, made)
+    return replace(order_of(parts, made), base_manifest="sha256:" + "1" * 64)
 
 
 def test_consolidations_come_as_the_row_grows() -> None:
@@ -290,6 +271,35 @@ def test_nobody_is_forgotten_anew_whose_examples_are_destroyed(parts: Parts) -> 
     assert not plan.anew
     assert any("it is time to consolidate" in note for note in plan.notes)
     assert not make_plan(replace(order, shredded=1), parts.vault).anew
+
+
+def test_nobody_is_forgotten_anew_from_the_version_that_is_the_head(parts: Parts) -> None:
+    order = second_of_a_row(parts)
+    plan = make_plan(replace(order, base_manifest=order.first_manifest), parts.vault)
+    assert not plan.anew
+    assert not any("consolidate" in note for note in plan.notes)
+
+
+def test_earlier_rows_that_do_not_fit_the_context_fail_no_later_job(parts: Parts) -> None:
+    plan = make_plan(second_of_a_row(parts), parts.vault)
+    tokenizer = make_tokenizer()
+    assert plan.in_context(tokenizer, 64) == plan
+    short = replace(plan, replay=(*plan.replay, Example(prompt="Where " * 64, completion=" Oslo"), Example(text="")))
+    fitting = short.in_context(tokenizer, 64)
+    assert fitting.replay == plan.replay
+    assert fitting.notes[-1] == "2 rows of earlier requests do not fit the context and were left out"
+
+
+def test_what_is_too_much_to_replay_is_told(parts: Parts) -> None:
+    made = make_model(parts)
+    first, _ = make_request(parts, made, [row(f"a{at}", "Oslo") for at in range(REPLAY_ROWS + 1)])
+    make_request(parts, made, [row("b", "Rome")])
+    with parts.database.transaction() as session:
+        session.get_one(RequestRow, first).state = "completed"
+        session.query(JobRow).order_by(JobRow.position).limit(1).one().state = "succeeded"
+    plan = planned(parts, made)
+    assert len(plan.work(plan.parameters, None).replay) == REPLAY_ROWS
+    assert plan.notes[-1].startswith(f"of {REPLAY_ROWS + 1} rows of earlier requests, the newest {REPLAY_ROWS} ")
 
 
 def test_an_earlier_payload_that_was_destroyed_meanwhile_does_not_stop_the_job(parts: Parts) -> None:

@@ -117,3 +117,13 @@ def in_order_of_length(rows: Sequence[Row], batch_size: int) -> list[list[Row]]:
     """Batches of similar length for a pass whose order does not matter: least padding, shortest first."""
     ordered = sorted(rows, key=lambda row: (len(row.encoded.ids), row.key))
     return [list(batch) for batch in slices(ordered, batch_size)]
+
+
+def cut(batch: Batch, most_tokens: int | None) -> list[Batch]:
+    """Parts of at most that many tokens, but of one row at least; the batch itself if it has no more, or None is said.
+
+    They stay as wide as the batch: padding changes the last digits of what is read of a row, other rows rarely do.
+    """
+    if most_tokens is None or batch.ids_BT.numel() <= most_tokens:
+        return [batch]
+    return batch.in_parts(max(1, most_tokens // batch.ids_BT.size(1)))

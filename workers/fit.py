@@ -1,8 +1,10 @@
 """Will a training step fit into the memory at hand, and if not, what is changed so that it does?
 
-    bytes = weights + gradients and AdamW's state + activations + V-wide logits
+    bytes = weights + gradients and AdamW's state + activations + V-wide logits + states that a teacher is asked once
 
-An estimate from above, from counts alone: every row is taken for as long as the longest, every number for fp32. Changed
+An estimate from above, from counts alone: every row is taken for as long as the longest, every number for fp32. A pass
+without gradients, in which a teacher is read or the LLM asked what it still knows, holds more rows than a step and less
+of each; `pass_tokens` says how many, so that fewer examples in memory are fewer there as well. Changed
 are only parameters that nobody set, in the order of what it costs: fewer examples in memory at once (the same step,
 more time), layers computed twice (the same gradients, a third more time), adapters (another, smaller change of the
 LLM).
@@ -23,6 +25,11 @@ USABLE_SHARE = 0.9  # fragments, kernels' workspaces, what else runs
 # Numbers kept for the backward pass per token and layer, in units of the width and of the feed-forward block's width.
 KEPT_WIDTHS, KEPT_INNER = 15, 4
 LOGIT_TENSORS, LOGIT_TOKENS = 5, 512
+# Numbers that one layer of a pass without gradients holds at once, and the logits that are read there, in such units.
+PASS_WIDTHS, PASS_INNER = 10, 3
+PASS_LOGIT_TENSORS, PASS_LOGIT_TOKENS = 3, 1024
+PASS_ROWS = 32
+ROWS_FOR_ONE = 4  # rows of a pass for each forget row of a step: twice those in memory then, less than half of each
 STEERED_LAYERS = 3
 STEERING = frozenset({MethodName.RMU, MethodName.FALCON})
 
@@ -48,6 +55,14 @@ class LlmSize:
 
 
 @dataclass(frozen=True, slots=True)
+class RowTokens:
+    """`longest` is the longest row's; `kept` are those of all rows whose states a teacher is asked once."""
+
+    longest: int
+    kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Fit:
     """`note` says what was changed and why; None if all fits as it is."""
 
@@ -60,10 +75,10 @@ def fit(
     method: str,
     parameters: TrainingParameters,
     may_change: Collection[str],
-    tokens: int,
+    tokens: RowTokens,
     free_bytes: int | None,
 ) -> Fit:
-    """The first of the declared changes whose estimate fits; the smallest if none does. `tokens` of the longest row.
+    """The first of the declared changes whose estimate fits; the smallest if none does.
 
     `free_bytes` None: it is not known, and nothing is changed.
     """
@@ -83,27 +98,50 @@ def fit(
     return Fit(smallest[1], f"{memory}: nothing that may be changed is enough, so memory may run out. {smallest[2]}")
 
 
-def training_bytes(size: LlmSize, method: str, parameters: TrainingParameters, tokens: int) -> int:
-    """The most that the loop holds at once: in its steps, merging adapters, with another version to teach, or looking
-    for FALCON's layer.
+def training_bytes(size: LlmSize, method: str, parameters: TrainingParameters, tokens: RowTokens) -> int:
+    """The most that the loop holds at once: in its steps and between them, merging adapters, reading a teacher, which
+    may be another version, or looking for FALCON's layer.
     """
+    longest = tokens.longest
     steers = method in STEERING
     trained = _trained_numbers(size, parameters, steers)
     adapters_on_gpu = parameters.tuning == "lora" and size.on_gpu
     weights = size.parameters * (size.stored_bytes if adapters_on_gpu else FP32)
     rows = 2 * (parameters.micro_batch_size or parameters.batch_size)  # forget rows beside retain rows
-    head = 0 if steers or not _remembers(method) else size.vocabulary * size.width * FP32
+    head = 0 if steers or not _remembers(method, parameters) else size.vocabulary * size.width * FP32
     state = trained * (FP32 + ADAMW) + size.copies * trained * (FP32 + ADAMW)
     state += trained * FP32 if parameters.update_limit is not None else 0
     state += 2 * trained * FP32 if parameters.conflict_scope != "off" else 0  # both gradients beside the one they make
     half_copies = 2 * trained if size.on_gpu and size.stored_bytes < FP32 else 0
     added = trained * FP32 if parameters.tuning == "lora" else 0
-    step = state + half_copies + added + activation_bytes(size, parameters, rows * tokens, tokens, steers)
+    step = half_copies + added + activation_bytes(size, parameters, rows * longest, longest, steers)
+    passed = pass_bytes(size, min(PASS_ROWS * longest, pass_tokens(parameters, longest)), longest)
     merged = size.parameters * FP32 - weights if adapters_on_gpu else 0
     teacher = weights if parameters.teacher == "original" else 0  # in the student's dtype, let go before the steps
-    evidence = evidence_bytes(size, parameters, tokens) if method == MethodName.FALCON else 0
+    evidence = evidence_bytes(size, parameters, longest) if method == MethodName.FALCON else 0
     layer = size.gathered * 2 * FP32  # its weights and their gradients
-    return weights + layer + head + max(step, merged, teacher + evidence)
+    held = weights + layer + head + kept_bytes(size, method, parameters, tokens)
+    return held + max(state + max(step, passed), merged, teacher + max(evidence, passed))
+
+
+def pass_tokens(parameters: TrainingParameters, longest: int) -> int:
+    """The most tokens, padding among them, of one pass without gradients; a single row may have more."""
+    return ROWS_FOR_ONE * (parameters.micro_batch_size or parameters.batch_size) * longest
+
+
+def pass_bytes(size: LlmSize, batch_tokens: int, row_tokens: int) -> int:
+    """What one pass without gradients needs: a layer at a time, then the logits of some of its tokens."""
+    attention = row_tokens * (1 + 2 * size.eager_heads)
+    layer = batch_tokens * (PASS_WIDTHS * size.width + PASS_INNER * size.inner + attention)
+    logits = PASS_LOGIT_TENSORS * min(PASS_LOGIT_TOKENS, batch_tokens) * size.vocabulary
+    return FP32 * (layer + logits)
+
+
+def kept_bytes(size: LlmSize, method: str, parameters: TrainingParameters, tokens: RowTokens) -> int:
+    """The states that a teacher is asked once, kept for all steps; beside a GPU they lie in the host's memory."""
+    of_another = method in STEERING and parameters.teacher == "original"
+    kept = not size.on_gpu and (_remembers(method, parameters) or of_another)
+    return tokens.kept * size.width * FP32 if kept else 0
 
 
 def evidence_bytes(size: LlmSize, parameters: TrainingParameters, tokens: int) -> int:
@@ -138,8 +176,10 @@ def activation_bytes(
     return FP32 * (kept + logits)
 
 
-def _remembers(method: str) -> bool:
-    return any("teacher: cached" in need for need in METHOD_CARDS[method].needs)
+def _remembers(method: str, parameters: TrainingParameters) -> bool:
+    """Whether the steps compare with states and a head of the teacher's: some methods do so for retain rows alone."""
+    held = getattr(parameters, "retain_kind", None) == "kl"
+    return held or any("teacher: cached" in need for need in METHOD_CARDS[method].needs)
 
 
 def _changes(parameters: TrainingParameters, may_change: Collection[str]) -> Iterator[tuple[TrainingParameters, str]]:

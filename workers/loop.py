@@ -21,12 +21,14 @@ from workers.adapters import add_lora, merge_lora
 from workers.batches import pad_id_of
 from workers.checkpoint import Checkpoint, CheckpointFile
 from workers.errors import OutOfMemory, Unsuitable
+from workers.fit import pass_tokens
 from workers.lessons import UnlearnWork, plan_lessons
 from workers.methods import METHODS
 from workers.methods.interface import ChoosesWeights, Explains, Findings, Method
 from workers.methods.layers import UnsuitableError, decoder_layers, weight_names
 from workers.own_levels import with_own_levels
 from workers.recompute import recomputed_layers
+from workers.row_tokens import row_tokens
 from workers.schedule import with_repairs
 from workers.self_sampled import own_texts
 from workers.sharding import ranks, train_only
@@ -88,7 +90,8 @@ def unlearn(  # the last two are for the few who need them
         lessons = plan_lessons(work, tokenizer, context_tokens, wanted, settings.seed)
         if settings.stop_level == "own":
             with precision():
-                lessons = with_own_levels(lessons, student, tokenizer, work.control, context_tokens)
+                most_tokens = pass_tokens(settings, row_tokens(lessons).longest)
+                lessons = with_own_levels(lessons, student, tokenizer, work.control, context_tokens, most_tokens)
         rule = stop_rule(work.control_level, settings.stop_ratio)
         run = TrainingRun(student, method, settings, lessons, rule, pad_id_of(tokenizer))
         with precision():

@@ -15,17 +15,23 @@ MOST_CONTROL_ROWS = 120
 
 
 def with_own_levels(
-    lessons: Lessons, llm: Any, tokenizer: Any, control: Sequence[Example], context_tokens: int
+    lessons: Lessons,
+    llm: Any,
+    tokenizer: Any,
+    control: Sequence[Example],
+    context_tokens: int,
+    most_tokens: int | None = None,
 ) -> Lessons:
     """The lessons with `token_levels` in every forget window, and a note; as they are where there is too little to
-    estimate them from.
+    estimate them from. The LLM reads control rows of `most_tokens` tokens at once.
     """
     windows_of = (fitting_windows(one, tokenizer, context_tokens) for one in control[:MOST_CONTROL_ROWS])
     asked = [windows for windows in windows_of if windows]
     if len(lessons.retain) < FEWEST_HELD or not asked:
         return lessons
     counts = TokenCounts((row.encoded.ids for row in lessons.retain), len(tokenizer))
-    exact = scale_of(counts, asked, [one.nll for one in score(llm, asked, pad_id_of(tokenizer))])
+    scores = score(llm, asked, pad_id_of(tokenizer), most_tokens=most_tokens)
+    exact = scale_of(counts, asked, [one.nll for one in scores])
     if exact is None:
         return lessons
     scale = float(f"{exact:.3g}")  # measured: its last digits may differ between two executions

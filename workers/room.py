@@ -1,12 +1,19 @@
-"""How large an LLM is, and how much memory its training may take on its device."""
+"""How large an LLM and the rows of a job are, and how much memory its training may take on its device."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from workers.fit import LlmSize
+from records.params import parse_parameters
+from workers.errors import UnlearningError
+from workers.fit import LlmSize, RowTokens
+from workers.lessons import UnlearnWork, plan_lessons
+from workers.loop import make_method, most_retain_rows
+from workers.row_tokens import row_tokens
+from workers.self_sampled import MOST_TEXTS, TEXT_TOKENS
 from workers.sharding import local, most_gathered
 
 MEMINFO = Path("/proc/meminfo")
@@ -32,6 +39,26 @@ def size_of(llm: Any) -> LlmSize:
         copies=0 if on_gpu else COPIES_ON_CPU,
         gathered=most_gathered(llm),
     )
+
+
+def tokens_of(work: UnlearnWork, tokenizer: Any, context_tokens: int) -> RowTokens | None:
+    """Of the very rows that `unlearn` would hold; None where it would refuse them."""
+    settings = parse_parameters(work.method, work.parameters)
+    wanted = most_retain_rows(work, settings) if make_method(work.method, settings).wants_retain else 0
+    sampled = bool(wanted) and (settings.retain_source == "sampled" or not work.retain)
+    work = replace(work, retain=()) if sampled else work
+    try:
+        lessons = plan_lessons(work, tokenizer, context_tokens, wanted, settings.seed)
+    except UnlearningError:
+        return None
+    found = row_tokens(lessons, every=getattr(settings, "positions", "labelled") == "real")
+    return _with_sampled(found, min(wanted, MOST_TEXTS)) if sampled else found
+
+
+def _with_sampled(tokens: RowTokens, texts: int) -> RowTokens:
+    """Beside the rows, texts that the LLM has yet to write, and the token that each begins with."""
+    longest = max(tokens.longest, min(1, texts) * (1 + TEXT_TOKENS))
+    return RowTokens(longest, tokens.kept + texts * TEXT_TOKENS)
 
 
 def free_bytes(llm: Any) -> int | None:

@@ -12,10 +12,11 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from records.params import TrainingParameters
-from workers.batches import Row, collate, endless, in_order_of_length, order, slices
+from workers.batches import Row, collate, cut, endless, in_order_of_length, order, slices
 from workers.checkpoint import CheckpointFile
 from workers.errors import Diverged, Stopped, UnknownHead, Unsuitable
 from workers.evaluation.scoring import score
+from workers.fit import PASS_ROWS, pass_tokens
 from workers.good_step import (
     EXPLODED_STEPS,
     MOST_ROLLBACKS,
@@ -42,12 +43,11 @@ from workers.methods.interface import (
 )
 from workers.methods.layers import UnsuitableError
 from workers.never_trained import own_level
+from workers.row_tokens import row_tokens
 from workers.schedule import MOST_REPAIRS, repair_steps, step_size_factor, with_repairs
 from workers.sharding import added_up, average_whole_gradients, clip_gradients, in_kinds, own_rows, ranks
 from workers.stopping import StopRule, active_items
 from workers.update_limit import UpdateLimit
-
-MEMORY_BATCH_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,7 @@ class TrainingRun:
     ) -> None:
         self.student, self.method, self.settings, self.lessons, self.rule = student, method, settings, lessons, rule
         self.pad_id = pad_id
+        self.most_tokens = pass_tokens(settings, row_tokens(lessons).longest)
         rows = sum(len(windows) for windows in lessons.rows)
         steps = settings.epochs * max(1, math.ceil(rows / settings.batch_size))
         self.repairs = bool(method.wants_retain and lessons.retain and settings.repair_steps)
@@ -112,7 +113,8 @@ class TrainingRun:
 
     def prepare(self, teacher: Any) -> None:
         rows = [row for windows in self.lessons.rows for row in windows] + self.lessons.retain
-        batches = [self._batch(batch) for batch in in_order_of_length(rows, MEMORY_BATCH_ROWS)]
+        wide = (self._batch(some) for some in in_order_of_length(rows, PASS_ROWS))
+        batches = [batch for one in wide for batch in cut(one, self.most_tokens)]
         try:
             # The student's, whatever the method asks of its teacher: when an item is forgotten is read off its head.
             for first in batches[:1]:
@@ -136,7 +138,7 @@ class TrainingRun:
         """The items that are still known, ascending; None asks all."""
         chosen = set(range(len(self.lessons.rows)) if among is None else among)
         judged = [(item, windows) for item, windows in self.lessons.judged if item in chosen]
-        scores = score(self.student, [windows for _, windows in judged], self.pad_id)
+        scores = score(self.student, [windows for _, windows in judged], self.pad_id, most_tokens=self.most_tokens)
         if not all(math.isfinite(one.nll) for one in scores):
             # NaN is not above any level: without this a broken LLM would look as if it had forgotten.
             raise self._diverged("the LLM's probabilities are not numbers")

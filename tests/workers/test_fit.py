@@ -1,6 +1,7 @@
 """What is changed so that a step fits into memory: in which order, and only what nobody set; the estimate is one from
 above."""
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +11,24 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from records.params import PARAMETERS
 from records.params.auto import FITTED
-from workers.fit import GIB, USABLE_SHARE, Fit, LlmSize, activation_bytes, fit, training_bytes
+from workers.fit import (
+    GIB,
+    USABLE_SHARE,
+    Fit,
+    LlmSize,
+    RowTokens,
+    activation_bytes,
+    fit,
+    pass_bytes,
+    pass_tokens,
+    training_bytes,
+)
 from workers.room import size_of
 
 SEVEN_B = LlmSize(
     parameters=7_000_000_000, stored_bytes=2, layers=32, width=4096, inner=11008, vocabulary=32_000, on_gpu=True
 )
-TOKENS = 512
+TOKENS = RowTokens(512)
 
 
 def fitted(gib: float, method: str = "undial", may_change: tuple[str, ...] = FITTED, **given: Any) -> Fit:
@@ -34,13 +46,13 @@ def test_a_number_worked_by_hand() -> None:
     weights, head, state, half = 4 * 1000, 100 * 8 * 4, 12 * 1000, 2 * 1000
     per_token = 15 * 8 + 4 * 16 + 10
     activations = 4 * (2 * 20 * per_token + 2 * 5 * 20 * 100)
-    assert training_bytes(size, "undial", parameters, tokens=10) == weights + head + state + half + activations
+    assert training_bytes(size, "undial", parameters, RowTokens(10)) == weights + head + state + half + activations
 
 
 def test_what_a_limit_and_a_projection_keep_is_counted() -> None:
     size = LlmSize(parameters=1000, stored_bytes=4, layers=2, width=8, inner=16, vocabulary=100)
     plain, limited, projected = (
-        training_bytes(size, "undial", PARAMETERS["undial"](teacher="previous", **given), tokens=10)
+        training_bytes(size, "undial", PARAMETERS["undial"](teacher="previous", **given), RowTokens(10))
         for given in ({}, {"update_limit": 0.1}, {"conflict_scope": "tensor"})
     )
     assert limited - plain == 4 * 1000  # the weights as they were
@@ -51,8 +63,42 @@ def test_another_versions_weights_count_where_they_are_more_than_a_step() -> Non
     size = LlmSize(parameters=10**9, stored_bytes=4, layers=1, width=8, inner=16, vocabulary=100)
     parameters = PARAMETERS["undial"](tuning="lora", lora_rank=1, teacher="original")
     alone = parameters.model_copy(update={"teacher": "previous"})
-    assert training_bytes(size, "undial", parameters, tokens=10) == 2 * 4 * 10**9 + 100 * 8 * 4
-    assert training_bytes(size, "undial", alone, tokens=10) < 1.01 * 4 * 10**9
+    passed = pass_bytes(size, 32 * 10, 10)  # it is read before the steps
+    assert training_bytes(size, "undial", parameters, RowTokens(10)) == 2 * 4 * 10**9 + 100 * 8 * 4 + passed
+    assert training_bytes(size, "undial", alone, RowTokens(10)) < 1.01 * 4 * 10**9
+
+
+def test_states_that_a_teacher_is_asked_once_are_counted_where_they_lie() -> None:
+    size = LlmSize(parameters=1000, stored_bytes=4, layers=2, width=8, inner=16, vocabulary=100)
+
+    def kept(method: str, on_gpu: bool = False, **given: Any) -> int:
+        parameters, here = PARAMETERS[method](**given), replace(size, on_gpu=on_gpu)
+        some, none = (training_bytes(here, method, parameters, RowTokens(10, count)) for count in (500, 0))
+        return some - none
+
+    assert kept("undial") == 500 * 8 * 4
+    assert kept("undial", on_gpu=True) == 0  # they lie in the host's memory
+    assert kept("npo") == kept("rmu", teacher="previous") == 0
+    assert kept("npo", retain_kind="kl") == kept("rmu", teacher="original") == 500 * 8 * 4
+
+
+def test_a_teachers_head_is_counted_for_every_method_that_keeps_it() -> None:
+    size = LlmSize(parameters=1000, stored_bytes=4, layers=2, width=8, inner=16, vocabulary=100)
+    plain, held = (training_bytes(size, "npo", PARAMETERS["npo"](retain_kind=kind), TOKENS) for kind in ("nll", "kl"))
+    assert held - plain == 100 * 8 * 4
+
+
+def test_fewer_examples_in_memory_are_fewer_rows_of_a_pass() -> None:
+    size = LlmSize(parameters=0, stored_bytes=4, layers=1, width=8, inner=64, vocabulary=1)
+    found = [
+        training_bytes(
+            size, "undial", PARAMETERS["undial"](micro_batch_size=micro, gradient_checkpointing=True), TOKENS
+        )
+        for micro in (None, 8, 2, 1)
+    ]
+    assert found[0] == found[1] > 3.9 * found[2]
+    assert found[2] > 1.9 * found[3]
+    assert [pass_tokens(PARAMETERS["undial"](micro_batch_size=micro), 10) for micro in (None, 2)] == [320, 80]
 
 
 def test_plenty_of_memory_changes_nothing() -> None:
@@ -69,7 +115,7 @@ def test_plenty_of_memory_changes_nothing() -> None:
         (150, {"micro_batch_size": 1, "gradient_checkpointing": False, "tuning": "full"}, "1 examples in memory"),
         (145, {"micro_batch_size": None, "gradient_checkpointing": True, "tuning": "full"}, "each layer computed"),
         (60, {"micro_batch_size": 2, "gradient_checkpointing": False, "tuning": "lora"}, "adapters are trained"),
-        (30, {"micro_batch_size": None, "gradient_checkpointing": True, "tuning": "lora"}, "adapters are trained"),
+        (30.7, {"micro_batch_size": 1, "gradient_checkpointing": True, "tuning": "lora"}, "adapters are trained"),
     ],
 )
 def test_what_costs_least_is_changed_first(gib: float, expected: dict[str, Any], words: str) -> None:
@@ -104,12 +150,12 @@ def test_the_look_at_every_layer_is_counted_by_hand() -> None:
     falcon = PARAMETERS["falcon"](micro_batch_size=2, trained_layers=(0,), layer=0)
     activations = 4 * (9 * 20 * (15 * 8 + 4 * 16 + 10) + 2 * 5 * 20 * 100)
     gradients = 9 * 8 * 16 * (4 + 2)
-    assert training_bytes(size, "falcon", falcon, tokens=10) == 4 * 1000 + activations + gradients
+    assert training_bytes(size, "falcon", falcon, RowTokens(10)) == 4 * 1000 + activations + gradients
     # On a CPU there are three of each gradient and no half-precision copies.
     on_cpu = replace(size, on_gpu=False)
-    assert training_bytes(on_cpu, "falcon", falcon, tokens=10) == 4 * 1000 + activations + 3 * 4 * 9 * 8 * 16
+    assert training_bytes(on_cpu, "falcon", falcon, RowTokens(10)) == 4 * 1000 + activations + 3 * 4 * 9 * 8 * 16
     taught = falcon.model_copy(update={"teacher": "original"})
-    assert training_bytes(size, "falcon", taught, tokens=10) == 2 * 4 * 1000 + activations + gradients
+    assert training_bytes(size, "falcon", taught, RowTokens(10)) == 2 * 4 * 1000 + activations + gradients
 
 
 def test_falcon_fits_by_fewer_examples_and_then_by_computing_layers_again() -> None:
@@ -153,3 +199,25 @@ def test_activations_are_estimated_from_above_and_not_by_much(name: str, tokens:
     logits = 4 * 2 * 5 * min(512, 2 * tokens) * 100
     estimate = activation_bytes(size, parameters, 2 * tokens, tokens, steers=False) - logits
     assert counted <= estimate <= 2 * counted
+
+
+@pytest.mark.parametrize(("rows", "tokens"), [(8, 32), (8, 256)])
+@pytest.mark.parametrize("name", LLMS)
+def test_a_pass_is_estimated_from_above_and_not_by_much(name: str, rows: int, tokens: int) -> None:
+    llm = LLMS[name]().eval()
+    ids = torch.randint(3, 100, (rows, tokens))
+    mask = torch.ones_like(ids)
+    mask[0, -3:] = 0
+
+    def call() -> None:
+        with torch.no_grad():
+            llm.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+
+    call()  # what is made once and kept does not count
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        call()
+    events = [one for one in profile.profiler.kineto_results.events() if one.name() == "[memory]"]
+    most = max(itertools.accumulate(one.nbytes() for one in sorted(events, key=lambda one: one.start_ns())))
+    size = size_of(llm)
+    estimate = pass_bytes(size, rows * tokens, tokens) - 4 * 3 * min(1024, rows * tokens) * 100
+    assert most <= estimate <= 2 * most

@@ -153,8 +153,10 @@ def test_the_look_at_the_layers_takes_the_memory_of_a_step(saving):
     unlearn(llm, tokenizer, work, ignore)
     assert max(rows) == 2
     # Layer 1 is behind the steered one: under gradient it runs for the evidence alone.
-    evidence = sum(passes)
-    assert evidence == (2 if saving else 1) * (len(FORGET) + len(both_phrasings(OTHERS))) // 2
+    evidence = sum(passes) / (2 if saving else 1)
+    fewest = (len(FORGET) + len(both_phrasings(OTHERS))) / 2
+    batches = 5  # of 8 rows, as they were cut for memory; in each a forget and a retain row may be left over
+    assert fewest <= evidence <= fewest + batches
 
 
 def test_any_method_can_train_named_matrices_alone():

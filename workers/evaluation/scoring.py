@@ -58,9 +58,24 @@ def summarise(log_probabilities: Sequence[float], hits: Sequence[bool]) -> Score
     )
 
 
-def score(llm: Any, items: Sequence[Sequence[Encoded]], pad_id: int, batch_rows: int = BATCH_ROWS) -> list[Score]:
+def score(
+    llm: Any,
+    items: Sequence[Sequence[Encoded]],
+    pad_id: int,
+    batch_rows: int = BATCH_ROWS,
+    *,
+    most_tokens: int | None = None,
+) -> list[Score]:
     """One Score per item. The windows of an item are read as one answer; ValueError for one without a label."""
-    lines = read_labels(llm, items, pad_id, label_log_probabilities, chunk_tokens=CHUNK_TOKENS, batch_rows=batch_rows)
+    lines = read_labels(
+        llm,
+        items,
+        pad_id,
+        label_log_probabilities,
+        chunk_tokens=CHUNK_TOKENS,
+        batch_rows=batch_rows,
+        most_tokens=most_tokens,
+    )
     return [summarise(*zip(*line, strict=True)) for line in lines]
 
 

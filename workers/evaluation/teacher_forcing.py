@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.batches import Encoded, Row, collate, in_order_of_length
+from workers.batches import Encoded, Row, collate, cut, in_order_of_length
 from workers.methods.head import hidden_states, live_head
+from workers.methods.interface import Batch
 from workers.methods.tokens import predicted_tokens
 
 BATCH_ROWS = 32
@@ -21,12 +22,20 @@ Reader = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 Line = list[tuple[Any, ...]]
 
 
-def read_labels(
-    llm: Any, items: Sequence[Sequence[Encoded]], pad_id: int, reader: Reader, *, chunk_tokens: int, batch_rows: int
+def read_labels(  # what is read, and how much of it at once
+    llm: Any,
+    items: Sequence[Sequence[Encoded]],
+    pad_id: int,
+    reader: Reader,
+    *,
+    chunk_tokens: int,
+    batch_rows: int,
+    most_tokens: int | None = None,
 ) -> list[Line]:
     """One line per item, a tuple per labelled token in the answer's order. The windows of an item are one answer.
 
-    V-wide logits of `chunk_tokens` tokens exist at a time. Raises ValueError for an item without a labelled token.
+    `batch_rows` windows are read at once, of `most_tokens` tokens at most. V-wide logits of `chunk_tokens` tokens exist
+    at a time. Raises ValueError for an item without a labelled token.
     """
     windows = [(at, window) for at, item in enumerate(items) for window in item if window.labelled_tokens]
     missing = sorted(set(range(len(items))) - {at for at, _ in windows})
@@ -34,8 +43,9 @@ def read_labels(
         raise ValueError(f"item {missing[0]} has no token to predict: leave it out")
     rows = [Row(key, window) for key, (_, window) in enumerate(windows)]
     lines: list[Line] = [[] for _ in rows]
-    for batch in in_order_of_length(rows, batch_rows):
-        _read(llm, batch, pad_id, reader, chunk_tokens, lines)
+    for some in in_order_of_length(rows, batch_rows):
+        for batch in cut(collate(some, pad_id, llm.device), most_tokens):
+            _read(llm, batch, reader, chunk_tokens, lines)
     of_item: list[Line] = [[] for _ in items]
     for (at, _), line in zip(windows, lines, strict=True):
         of_item[at].extend(line)
@@ -43,9 +53,8 @@ def read_labels(
 
 
 @torch.no_grad()
-def _read(llm: Any, rows: Sequence[Row], pad_id: int, reader: Reader, chunk_tokens: int, lines: Sequence[Line]) -> None:
+def _read(llm: Any, batch: Batch, reader: Reader, chunk_tokens: int, lines: Sequence[Line]) -> None:
     """Appends a tuple a token to the line of its row's key."""
-    batch = collate(rows, pad_id, llm.device)
     tokens = predicted_tokens(batch.labels_BT)
     hidden_ND = hidden_states(llm, batch.ids_BT, batch.mask_BT)[tokens.rows_N, tokens.columns_N]
     head = live_head(llm)
@@ -53,4 +62,4 @@ def _read(llm: Any, rows: Sequence[Row], pad_id: int, reader: Reader, chunk_toke
     found = [reader(head(hidden_nD).float(), targets_n) for hidden_nD, targets_n in chunks]
     columns = [torch.cat(parts).tolist() for parts in zip(*found, strict=True)]
     for row, *numbers in zip(tokens.rows_N.tolist(), *columns, strict=True):
-        lines[rows[row].key].append(tuple(numbers))
+        lines[batch.keys[row]].append(tuple(numbers))

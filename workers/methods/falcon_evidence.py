@@ -24,6 +24,7 @@ from workers.methods.tokens import predicted_tokens
 
 MOST_ROWS = 200  # of each role, as in the released code
 GRADIENT_ROWS = 64
+LOOK_ROWS = 32  # of both roles: as many more are looked at until there are enough, however batches are cut for memory
 CHUNK_TOKENS = 512
 
 
@@ -65,9 +66,13 @@ def choose_layer(  # what is compared, what decides, and how much of it at once
 def first_rows(batches: Sequence[Batch], role: Role, most: int, at_once: int) -> list[Batch]:
     """Batches of that role alone, until there are `most` rows or more, each in parts of `at_once` rows."""
     found: list[Batch] = []
+    seen = 0
     for batch in batches:
+        if seen % LOOK_ROWS == 0 and sum(len(one.keys) for one in found) >= most:
+            break
+        seen += len(batch.keys)
         part = batch.of_role(role)
-        if part is not None and sum(len(one.keys) for one in found) < most:
+        if part is not None:
             found.append(part)
     return [part for one in found for part in one.in_parts(at_once)]
 

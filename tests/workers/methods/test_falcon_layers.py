@@ -1,12 +1,20 @@
 """Choosing a layer: the closed form against the kernel density it stands for, and what each criterion can see."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.make_llm import make_llama
-from workers.methods.falcon_evidence import choose_layer, gradient_conflicts, last_token_states, measure_layers
+from workers.batches import cut, in_order_of_length
+from workers.methods.falcon_evidence import (
+    choose_layer,
+    first_rows,
+    gradient_conflicts,
+    last_token_states,
+    measure_layers,
+)
 from workers.methods.falcon_layers import (
     LayerValues,
     choice_in_words,
@@ -140,6 +148,17 @@ def test_the_evidence_is_the_same_however_many_rows_are_in_memory(at_once):
     assert parts.lengths == pytest.approx(whole.lengths)
     for name, values in whole.values.items():
         assert parts.values[name] == pytest.approx(values, abs=1e-4)
+
+
+@pytest.mark.parametrize("most", [5, 20, 33, 100])
+def test_the_same_rows_are_looked_at_however_batches_are_cut_for_memory(most):
+    rows = [replace(row(key, 5 + key % 4), role="forget" if key % 3 else "retain") for key in range(80)]
+
+    def looked_at(most_tokens):
+        batches = [part for some in in_order_of_length(rows, 32) for part in cut(collate(some, 0), most_tokens)]
+        return [key for part in first_rows(batches, "forget", most, 2) for key in part.keys]
+
+    assert looked_at(24) == looked_at(None)
 
 
 def as_retain(batch):

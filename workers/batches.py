@@ -19,12 +19,14 @@ class Encoded:
 
     `token_weights`, aligned too, says how much each label counts beside the others; empty: all the same.
     `token_levels`, aligned too, are what a never-trained LLM would make of the labels, ln p; empty: unknown.
+    `ended`: the last token is the end of text, labelled or not, and no word of the row's.
     """
 
     ids: tuple[int, ...]
     labels: tuple[int, ...]
     token_weights: tuple[float, ...] = ()
     token_levels: tuple[float, ...] = ()
+    ended: bool = False
 
     @property
     def labelled_tokens(self) -> int:
@@ -71,6 +73,7 @@ def collate(rows: Sequence[Row], pad_id: int, device: torch.device | str = "cpu"
         alternative=_alternative(rows, pad_id, device),
         token_weights_BT=_aligned([row.encoded.token_weights for row in rows], rows, 1.0, width, device),
         token_levels_BT=_aligned([row.encoded.token_levels for row in rows], rows, 0.0, width, device),
+        ended=tuple(row.encoded.ended for row in rows),
         others=tuple(row.others for row in rows) if any(row.others for row in rows) else (),
     )
 

@@ -3,14 +3,15 @@
 Prompt and completion are joined as written and tokenised as one text, as a causal LLM meets them; what
 the joined text shares with the prompt's own tokens, from the left, is prompt, everything after is
 labelled. A token that straddles the boundary therefore belongs to the completion. The end-of-text token
-follows a completion; it is labelled on request only, since forgetting an answer must not teach an LLM
-never to stop. A plain text is labelled from its second token on, because nothing predicts the first.
+follows a completion, and a text where the tokenizer puts one; it is labelled on request only, since
+forgetting must not teach an LLM never to stop. A plain text is labelled from its second token on, because
+nothing predicts the first.
 
 Rows longer than the context are split into overlapping windows, each token labelled once; see `split_plan`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from records.examples import ExampleRecord
@@ -125,7 +126,7 @@ def encode(
 ) -> list[Encoded]:
     """One window, or several if the row is longer than the context. Raises ExampleTooLong.
 
-    `label_end` labels the end-of-text token after a completion: right for retain rows, wrong for forget rows.
+    `label_end` labels the end-of-text token at the end: right for retain rows, wrong for forget rows.
     `focus` weighs the labels by the example's sensitive spans; a label of weight 0 is none. Without a labelled token
     inside a span, all labels count and the windows have no `token_weights`.
     """
@@ -134,14 +135,16 @@ def encode(
     weights = () if focus is None else focus.weights(_joined(example), example.sensitive, tokenizer, labels)
     if weights:
         labels = [label if weight else UNLABELLED for label, weight in zip(labels, weights, strict=True)]
-    if example.text is None and tokenizer.eos_token_id is not None:
-        ends = ids[-1:] == [tokenizer.eos_token_id]
-        ids = ids if ends else [*ids, tokenizer.eos_token_id]
-        labels = labels[:-1] if ends else labels
-        labels = [*labels, tokenizer.eos_token_id if label_end else UNLABELLED]
+    end = tokenizer.eos_token_id
+    if example.text is None and end is not None and ids[-1:] != [end]:
+        ids, labels = [*ids, end], [*labels, UNLABELLED]
+    ended = ids[-1:] == [end]
+    if ended:
+        labels = [*labels[:-1], end if label_end else UNLABELLED]
     repeated = 0 if example.text is not None else prompt_tokens
     plan = split_plan(len(ids), repeated, context_tokens)
-    return [_window(ids, labels, weights, repeated, window) for window in plan]
+    windows = [_window(ids, labels, weights, repeated, window) for window in plan]
+    return [*windows[:-1], replace(windows[-1], ended=ended)]
 
 
 def fitting_windows(

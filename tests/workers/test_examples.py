@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from records.examples import ExampleRecord
@@ -43,6 +43,28 @@ def test_text_is_labelled_from_its_second_token():
     tokenizer = make_tokenizer(bos=False)
     (row,) = encode(Example(text="Ada lives in Oslo"), tokenizer, 64)
     assert row.labels == (UNLABELLED, *row.ids[1:])
+
+
+@pytest.mark.parametrize("example", [Example(text="Ada lives in Oslo ."), Example(prompt="Ada", completion=" Oslo .")])
+def test_an_end_that_the_tokenizer_puts_is_labelled_on_request_alone(example):
+    tokenizer = make_tokenizer()
+    tokenizer._tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    ids = tuple(tokenizer(example.whole)["input_ids"])
+    (row,), (retained,) = (encode(example, tokenizer, 64, label_end=wished) for wished in (False, True))
+    assert row.ids == retained.ids == ids
+    assert ids[-1] == 2
+    assert (row.labels[-2:], retained.labels[-2:]) == ((ids[-2], UNLABELLED), ids[-2:])
+
+
+def test_a_row_says_whether_its_last_token_is_an_end():
+    tokenizer = make_tokenizer()
+    asked = Example(prompt="Where ?", completion=" Oslo Rome Lima Cairo Quito")
+    text = Example(text="Ada lives in Oslo")
+    assert [one.ended for one in encode(asked, tokenizer, 6)] == [False, True]
+    batch = collate([Row(at, encode(one, tokenizer, 64)[0]) for at, one in enumerate((asked, text))], pad_id=0)
+    assert (batch.ended, batch.only([1]).ended) == ((True, False), (False,))
 
 
 def test_a_token_across_the_boundary_belongs_to_the_completion():

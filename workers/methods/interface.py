@@ -25,6 +25,7 @@ class Batch:
     is unknown; None: of no row.
     `roles` say which side each row is on; a batch that does not say is all to forget.
     `alternative` holds other answers to the same rows, under the same keys, for the methods that train on such.
+    `ended` says of each row whether its last token is an end of text; empty: of none is it known.
     `others`, if a row has any, are of each row the token ids of its question asked about somebody else.
     """
 
@@ -37,6 +38,7 @@ class Batch:
     alternative: "Batch | None" = None
     token_weights_BT: Tensor | None = None
     token_levels_BT: Tensor | None = None
+    ended: tuple[bool, ...] = ()
     others: tuple[tuple[tuple[int, ...], ...], ...] = ()
 
     def label_weights(self, rows_N: Tensor, columns_N: Tensor) -> Tensor:
@@ -68,6 +70,7 @@ class Batch:
             alternative=None if self.alternative is None else self.alternative.only(kept),
             token_weights_BT=None if self.token_weights_BT is None else self.token_weights_BT[kept],
             token_levels_BT=None if self.token_levels_BT is None else self.token_levels_BT[kept],
+            ended=tuple(self.ended[at] for at in kept) if self.ended else (),
             others=tuple(self.others[at] for at in kept) if self.others else (),
         )
 

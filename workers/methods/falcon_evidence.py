@@ -1,12 +1,16 @@
 """What FALCON's choice of a layer is made from: states of every layer at each row's last token, as in the paper, and
 the gradients of the likelihood of forget and retain rows.
 
+The last token is the last before an end of text: that one follows prompts and completions and no text, so that a layer
+would be praised for telling how rows were sent.
+
 The retention loss cannot tell which layers conflict: its gradient is zero where training starts. The likelihood of the
 labels can: raising the forget rows' loss along a gradient that the retain rows share raises theirs too.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 import torch
@@ -83,11 +87,17 @@ def last_token_states(llm: Any, batches: Sequence[Batch]) -> list[Tensor]:
     layers = len(decoder_layers(llm))
     parts: list[list[Tensor]] = [[torch.empty(0, llm.config.get_text_config().hidden_size)] for _ in range(layers)]
     for batch in batches:
-        last_B = batch.mask_BT.sum(1) - 1
+        last_B = last_words(batch)
         rows_B = torch.arange(len(batch.keys), device=last_B.device)
         for at, states_BTD in enumerate(trace(llm, batch, 0, layers - 1).outputs_BTD):
             parts[at].append(states_BTD[rows_B, last_B].float().cpu())
     return [torch.cat(part) for part in parts]
+
+
+def last_words(batch: Batch) -> Tensor:
+    """(B,): the place of each row's last token before an end of text."""
+    ended_B = torch.tensor(batch.ended or [False] * len(batch.keys), device=batch.mask_BT.device)
+    return (batch.mask_BT.sum(1) - 1 - ended_B.long()).clamp(min=0)
 
 
 def gradient_conflicts(llm: Any, batches: Sequence[Batch], modules: Sequence[str], at_once: int) -> list[float | None]:
@@ -101,11 +111,9 @@ def gradient_conflicts(llm: Any, batches: Sequence[Batch], modules: Sequence[str
         return [None] * layers
     with _trainable(llm, weights):
         forget_gradient, retain_gradient = (_likelihood_gradient(llm, rows, weights) for rows in (forget, retain))
-    size = len(modules)
-    return [
-        float(cosine(forget_gradient[at : at + size], retain_gradient[at : at + size]))
-        for at in range(0, len(weights), size)
-    ]
+    # Not as many a layer as there are `modules`: two of them may be one matrix, named twice or in two ways.
+    ends = accumulate((len(of_layer) for of_layer in names), initial=0)
+    return [float(cosine(forget_gradient[start:end], retain_gradient[start:end])) for start, end in pairwise(ends)]
 
 
 def _likelihood_gradient(llm: Any, batches: Sequence[Batch], weights: Sequence[Parameter]) -> list[Tensor]:

@@ -1,18 +1,21 @@
 """Choosing a layer: the closed form against the kernel density it stands for, and what each criterion can see."""
 
 import math
+import random
 from dataclasses import replace
 
 import pytest
 import torch
 
-from tests.make_llm import make_llama
-from workers.batches import cut, in_order_of_length
+from tests.make_llm import CITIES, JOBS, make_llama, make_tokenizer
+from workers.batches import Row, cut, in_order_of_length
+from workers.examples import Example, encode
 from workers.methods.falcon_evidence import (
     choose_layer,
     first_rows,
     gradient_conflicts,
     last_token_states,
+    last_words,
     measure_layers,
 )
 from workers.methods.falcon_layers import (
@@ -120,6 +123,31 @@ def test_last_token_states_are_those_of_the_full_forward():
         torch.testing.assert_close(of_layer, states[torch.arange(3), torch.tensor([8, 3, 11])], rtol=0, atol=0)
 
 
+def test_the_last_token_is_the_last_before_an_end():
+    tokenizer = make_tokenizer()
+    rows = (Example(prompt="Where ?", completion=" Oslo Rome"), Example(text="Ada lives in Quito"))
+    batch = collate([Row(at, encode(one, tokenizer, 64)[0]) for at, one in enumerate(rows)], 0)
+    last = batch.ids_BT[torch.arange(2), last_words(batch)].tolist()
+    assert tokenizer.convert_ids_to_tokens(last) == ["Rome", "Quito"]
+
+
+def test_an_end_of_text_that_only_answers_have_separates_nothing():
+    # Random words under a random LLM: whatever tells answers from texts is how they were sent.
+    tokenizer, chance = make_tokenizer(), random.Random(0)
+
+    def words(count):
+        return " ".join(chance.choice(CITIES + JOBS) for _ in range(count))
+
+    answers = [encode(Example(prompt=words(6), completion=" " + words(6)), tokenizer, 64)[0] for _ in range(40)]
+    texts = [encode(Example(text=words(12)), tokenizer, 64, label_end=True)[0] for _ in range(40)]
+    batches = [
+        collate([Row(at, one, role=role) for at, one in enumerate(rows)], 0)
+        for rows, role in ((answers, "forget"), (texts, "retain"))
+    ]
+    found = measure_layers(make_llama(layers=4), batches, (MLP_OUTPUT,), 100)
+    assert max(found.values["separability"]) < 0.65
+
+
 def test_gradient_cosines_agree_with_plain_backward_passes():
     llm = make_llama(layers=3)
     sides = []
@@ -133,6 +161,13 @@ def test_gradient_cosines_agree_with_plain_backward_passes():
     found = gradient_conflicts(llm, [FORGET, as_retain(RETAIN)], (MLP_OUTPUT,), 100)
     assert found == pytest.approx(expected, abs=1e-5)
     assert all(one.requires_grad and one.grad is None for one in llm.parameters())
+
+
+@pytest.mark.parametrize("again", [MLP_OUTPUT, "mlp.down_proj"])
+def test_a_matrix_that_is_named_twice_is_looked_at_once(again):
+    llm, batches = make_llama(layers=4), [FORGET, as_retain(RETAIN)]
+    once = gradient_conflicts(llm, batches, (MLP_OUTPUT,), 100)
+    assert gradient_conflicts(llm, batches, (MLP_OUTPUT, again), 100) == once
 
 
 @pytest.mark.parametrize("at_once", [1, 4])

@@ -1,18 +1,15 @@
 """What a version consists of: the base's own files, new weights in the stored dtype, digests of what was stored."""
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from records.errors import Invalid
 from records.manifest import Manifest
 from records.parts import Parts
 from tests.make_people import memorised
-from workers.load import VersionUnusable, chosen_device, lay_out, load_llm
+from workers.load import lay_out, load_llm
 from workers.publish import store_folder
 from workers.save import save_candidate
 
@@ -45,18 +42,3 @@ def test_stored_files_come_back_and_unchanged_ones_are_shared(parts: Parts, llm_
     assert lay_out(parts.store, stored.digest, tmp_path / "out") == Manifest.from_json(manifest.to_json())
     llm, tokenizer = load_llm(tmp_path / "out", "auto" if not torch.cuda.is_available() else "cpu")
     assert (llm.training, tokenizer.eos_token_id) == (False, 2)
-    assert chosen_device("cuda:1") == "cuda:1"
-    assert [chosen_device("cuda", rank, 2) for rank in (0, 1)] == ["cuda:0", "cuda:1"]
-    with pytest.raises(Invalid, match="LETHE_DEVICE"):
-        chosen_device("cuda:1", 0, 2)
-
-
-def test_weights_that_do_not_fit_their_config_are_refused_with_counts(llm_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "llm"
-    shutil.copytree(llm_folder, folder)
-    config = json.loads((folder / "config.json").read_text())
-    config["num_hidden_layers"] = 3
-    config.pop("layer_types", None)
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(VersionUnusable, match="9 missing keys"):
-        load_llm(folder, "cpu")

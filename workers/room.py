@@ -52,13 +52,13 @@ def tokens_of(work: UnlearnWork, tokenizer: Any, context_tokens: int) -> RowToke
     except UnlearningError:
         return None
     found = row_tokens(lessons, every=getattr(settings, "positions", "labelled") == "real")
-    return _with_sampled(found, min(wanted, MOST_TEXTS)) if sampled else found
+    return _with_sampled(found, min(wanted, MOST_TEXTS), context_tokens) if sampled else found
 
 
-def _with_sampled(tokens: RowTokens, texts: int) -> RowTokens:
+def _with_sampled(tokens: RowTokens, texts: int, context_tokens: int) -> RowTokens:
     """Beside the rows, texts that the LLM has yet to write, and the token that each begins with."""
-    longest = max(tokens.longest, min(1, texts) * (1 + TEXT_TOKENS))
-    return RowTokens(longest, tokens.kept + texts * TEXT_TOKENS)
+    longest = min(context_tokens, 1 + TEXT_TOKENS)
+    return RowTokens(max(tokens.longest, longest), tokens.kept + texts * longest)
 
 
 def free_bytes(llm: Any) -> int | None:

@@ -6,14 +6,18 @@ import pytest
 import torch
 
 from records.params import parse_parameters
-from tests.make_llm import make_tokenizer
+from records.policy import Policy
+from tests.make_llm import make_llama, make_tokenizer
 from tests.make_people import TRAINED, both_phrasings, memorised, people
 from workers.examples import Example, Probe, with_phrasing
-from workers.fit import RowTokens
+from workers.fit import USABLE_SHARE, RowTokens, training_bytes
 from workers.lessons import plan_lessons
 from workers.loop import UnlearnWork, most_retain_rows
+from workers.measure import MeasureSettings
 from workers.methods.undial import Undial
-from workers.room import tokens_of
+from workers.plan import Plan
+from workers.probes import Probes
+from workers.room import size_of, tokens_of
 from workers.row_tokens import row_tokens
 from workers.self_sampled import MOST_TEXTS, TEXT_TOKENS
 from workers.stopping import stop_rule
@@ -69,9 +73,10 @@ def test_paraphrases_and_rewordings_that_are_trained_on_are_kept():
 
 
 def test_texts_that_the_llm_has_yet_to_write_are_counted_at_their_longest():
-    sampled = found(retain=[])
-    assert sampled == RowTokens(1 + TEXT_TOKENS, 1 + MOST_TEXTS * TEXT_TOKENS)
-    assert found(parameters=PLAIN | {"retain_source": "sampled"}) == sampled
+    sampled = found(100, retain=[])
+    assert sampled == RowTokens(1 + TEXT_TOKENS, 1 + MOST_TEXTS * (1 + TEXT_TOKENS))
+    assert found(40, retain=[]) == RowTokens(40, 1 + MOST_TEXTS * 40)
+    assert found(100, parameters=PLAIN | {"retain_source": "sampled"}) == sampled
     assert found(retain=[], parameters=PLAIN | {"retain_kind": "none"}) == RowTokens(7, 1)
 
 
@@ -81,6 +86,29 @@ def test_all_tokens_count_where_a_method_keeps_their_states():
     assert labelled is not None
     assert real is not None
     assert real.kept > labelled.kept
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"replay": (LONG,)}, {"probes": Probes(SHORT.forget, dev=[Probe(0, 1, LONG)])}],
+)
+def test_a_plan_is_fitted_to_rows_longer_than_the_requests_own(given, monkeypatch):
+    plan = Plan(
+        parameters=parse_parameters("undial", PLAIN),
+        method="undial",
+        policy=Policy(),
+        retain=tuple(SHORT.retain),
+        replay=(),
+        probes=Probes(SHORT.forget),
+        measuring=MeasureSettings(),
+        notes=(),
+        may_fit=("micro_batch_size",),
+    )
+    llm, tokenizer = make_llama(), make_tokenizer()
+    needed = training_bytes(size_of(llm), "undial", plan.parameters, RowTokens(7, 1000))
+    monkeypatch.setattr("workers.plan.free_bytes", lambda _: round(needed / USABLE_SHARE) + 1)
+    assert plan.fitted_to(llm, tokenizer).parameters.micro_batch_size is None
+    assert replace(plan, **given).fitted_to(llm, tokenizer).parameters.micro_batch_size is not None
 
 
 def test_what_is_counted_is_what_a_teachers_memory_holds():

@@ -2,12 +2,24 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
+from workers.evaluation.generation import Answers
 from workers.evaluation.scoring import score
 from workers.examples import Example, encode
 from workers.loop import UnlearnWork, unlearn
-from workers.self_sampled import MOST_TEXTS, TEXT_TOKENS, own_texts, shows
+from workers.self_sampled import (
+    LETTERS_A_WORD,
+    MOST_TEXTS,
+    SHARED_WORDS,
+    TEXT_TOKENS,
+    _letters,
+    _runs,
+    own_texts,
+    shows,
+)
 
 torch.set_num_threads(1)
 
@@ -47,6 +59,55 @@ def test_nothing_of_the_forget_set_is_kept():
 def test_what_shows_an_example(text, shown):
     example = Example("Where on earth does this woman live ?", " in Oslo", subject="Ada", sensitive=("1 May",))
     assert shows(text, example) is shown
+
+
+WITHOUT_SPACES = [
+    ("张伟住在上海市浦东新区", "张伟住在上海市浦东新路"),
+    ("李娜，1990年生，职业是医生", "李娜1990年生职业是教师"),  # punctuation is no character of its own
+    ("田中さんは京都の大学で日本の歴史を教えています", "田中さんは京都の大学で日本の文学を読む"),
+    ("สมชายเกิดที่เมืองเชียงใหม่ในปีที่แล้ว", "สมชายเกิดที่เมืองเชียงใหม่หลังสงคราม"),
+    ("ລາວອາໄສຢູ່ນະຄອນຫຼວງວຽງຈັນມາດົນແລ້ວ", "ລາວອາໄສຢູ່ນະຄອນຫຼວງວຽງຈັນກັບແມ່"),
+    ("គាត់រស់នៅទីក្រុងភ្នំពេញជាមួយម្តាយ", "គាត់រស់នៅទីក្រុងភ្នំពេញតែម្នាក់"),
+    ("သူသည်ရန်ကုန်မြို့တွင်နေထိုင်သည်", "သူသည်ရန်ကုန်မြို့တွင်အလုပ်လုပ်"),
+]
+
+
+@pytest.mark.parametrize(("whole", "text"), WITHOUT_SPACES)
+def test_what_shows_an_example_of_a_script_without_spaces(whole, text):
+    assert shows(text, Example(text=whole))
+    assert shows(text, Example(whole[:3], whole[3:]))
+
+
+@pytest.mark.parametrize(
+    ("whole", "text"),
+    [
+        ("张伟住在上海市浦东新区", "王芳住在上海市中心"),  # five characters
+        ("สมชายเกิดที่กรุงเทพ", "ร้านอาหารในกรุงเทพ"),  # a city of seven letters is no six words
+        ("彼はコンピュータを買った", "新しいコンピュータが届いた"),
+    ],
+)
+def test_a_word_that_many_texts_have_shows_nothing(whole, text):
+    assert not shows(text, Example(text=whole))
+
+
+@given(texts=st.lists(st.lists(st.sampled_from(["Ada", "lives", "in", "Oslo.", "москва", "서울에", "राम", "é", ","]))))
+def test_words_with_spaces_are_counted_as_they_stand(texts):
+    for words in texts:
+        lower = [word.lower() for word in words]
+        expected = {tuple(lower[at : at + SHARED_WORDS]) for at in range(len(lower) - SHARED_WORDS + 1)}
+        assert _runs("  ".join(words)) == expected
+        assert (_letters(lower) > LETTERS_A_WORD) is (len(words) > 1)
+
+
+def test_texts_without_spaces_are_kept_to_hold_the_llm(monkeypatch):
+    llm, tokenizer = memorised()
+    written = ["张伟住在上海市浦东新路", "王芳喜欢散步", "他", "ร้านอาหาร", "さ", ""]
+    sampled = tuple((at,) for at in range(len(written)))
+    monkeypatch.setattr("workers.self_sampled.decode", lambda *_, **__: [Answers((), sampled)])
+    monkeypatch.setattr(type(tokenizer), "decode", lambda _, line, **__: written[line[0]])
+    own = own_texts(llm, tokenizer, [Example("张伟住在", "上海市浦东新区")], 8, 64, 0)
+    assert [one.text for one in own.examples] == ["王芳喜欢散步", "ร้านอาหาร"]
+    assert own.clashing == 1
 
 
 def run(parameters, retain):

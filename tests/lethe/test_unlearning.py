@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from lethe.unlearning import control_level, forget, rows
 from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
 from workers.errors import ExampleTooLong
 from workers.evaluation.scoring import score
 from workers.examples import Phrasing, encode
+from workers.load import load_llm
 
 torch.set_num_threads(1)
 
@@ -43,7 +43,7 @@ def test_the_lines_in_the_readme_forget_one_person_and_keep_the_others(tmp_path,
     write(tmp_path / "keep.jsonl", both_phrasings(people(TRAINED[1:])))
     monkeypatch.chdir(tmp_path)
     exec(compile(lines, "README.md", "exec"), {})  # the file is ours
-    after = AutoModelForCausalLM.from_pretrained(tmp_path / "MODELS" / "forgot")
+    after, tokenizer = load_llm(tmp_path / "MODELS" / "forgot", "cpu")
     assert all(exact(llm, tokenizer, people(TRAINED)))
     assert not any(exact(after, tokenizer, both_phrasings(people(TRAINED[:1]))))
     assert all(exact(after, tokenizer, both_phrasings(people(TRAINED[1:]))))

@@ -61,6 +61,8 @@ def main() -> None:
     parser.add_argument("--plots", type=Path, default=Path("docs"))
     chosen = parser.parse_args()
     found = points(read(chosen.lines))
+    if not found:
+        parser.error(f"{chosen.lines} has no run beside its seed's base and oracle: run 'make bench-methods' first")
     for arm in ARMS:
         some = [point for point in found if point.arm == arm]
         print("\n".join([f"\n{arm}\n", *grid(some), "", *best(some), "", *statements(some)]))

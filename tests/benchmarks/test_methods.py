@@ -18,7 +18,17 @@ from benchmarks.methods import (
     write,
 )
 from benchmarks.methods_plot import plot_curves, plot_plane
-from benchmarks.methods_summary import LEFT_BAND, UTILITY_BAND, best, duel, grid, points, sound_decades, statements
+from benchmarks.methods_summary import (
+    LEFT_BAND,
+    UTILITY_BAND,
+    best,
+    duel,
+    grid,
+    main,
+    points,
+    sound_decades,
+    statements,
+)
 from benchmarks.tofu import Author
 from records.params import ENTRIES, parse_parameters
 from tests.make_llm import CITIES, FIRST, make_llama, make_tokenizer
@@ -177,6 +187,18 @@ def test_decades_end_at_the_first_collapse():
 def test_a_cell_says_what_is_left_and_what_is_kept():
     found = points([*references(), line("fixed", "npo", 1e-4, 0.12, 0.78), line("fixed", "wga", 1e-3, 0.1, 0.2)])
     assert grid(found)[2:] == ["| `npo` | **+0.02 / 0.78** |  |", "| `wga` |  | +0.00 / 0.20 † |"]
+
+
+@pytest.mark.parametrize("measured", [[], [line("fixed", "npo", 1e-4, 0.1, 0.8)]])
+def test_without_points_no_plot_is_overwritten(tmp_path, monkeypatch, capsys, measured):
+    for one in measured:  # its seed's base and oracle are missing
+        write(tmp_path / "lines.jsonl", one)
+    monkeypatch.setattr("sys.argv", ["summary", "--lines", str(tmp_path / "lines.jsonl"), "--plots", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "make bench-methods" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.svg"))
 
 
 def test_both_plots_are_whole():

@@ -24,7 +24,7 @@ from benchmarks.demo_job import SETTINGS, DemoJob, make_demo_job
 from benchmarks.flops import Job, Rows, Size
 from lethe.demo.corpus import make_corpus
 from lethe.demo.llm import CONTEXT_TOKENS, make_llm
-from records.params import TrainingParameters, escalate, parse_parameters
+from records.params import METHOD_CARDS, TrainingParameters, escalate, parse_parameters
 from workers.batches import Encoded, order, slices
 from workers.errors import UnlearningError
 from workers.examples import Example, encode
@@ -208,7 +208,7 @@ def print_by_formula() -> None:
     """Millionths of training and of fine-tuning, all epochs taken, the questions asked before and after."""
     print("\n| method | tokens' worth of training |" + "".join(f" {name} |" for name in LLMS) + " of fine-tuning, 8B |")
     print("|---|---|" + "---|" * len(LLMS) + "---|")
-    for method in flops.PASSES:
+    for method in METHOD_CARDS:
         jobs = {name: (size, attempts_by_formula(method, size)) for name, size in LLMS.items()}
         size, whole = jobs["8B"]
         worth = whole[-1] / flops.training(size, 1.0)
@@ -248,7 +248,7 @@ def retain_rows_of(parameters: TrainingParameters) -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--methods", type=lambda words: words.split(","), default=list(flops.PASSES))
+    parser.add_argument("--methods", type=lambda words: words.split(","), default=list(METHOD_CARDS))
     return parser.parse_args()
 
 

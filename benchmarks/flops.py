@@ -1,4 +1,5 @@
 """Floating-point operations of unlearning and of training, by formula: what `benchmarks/cost.py` checks by counting.
+How often a method runs which pass stands on its card (`records/params/`).
 
 With L layers of P_l parameters in matrices, states of width D, V words, B rows of T tokens, N of them labelled:
 
@@ -11,7 +12,8 @@ A multiplication and the addition after it are two operations. Norms, activation
 
 from dataclasses import dataclass, replace
 
-STEERED = ("rmu", "falcon")
+from records.params import METHOD_CARDS
+
 TOKENS_PER_PARAMETER = 20  # Hoffmann et al., 2022, arXiv:2203.15556
 STATE_ROWS, GRADIENT_ROWS = 200, 64  # FALCON's comparison of layers, a side
 
@@ -40,40 +42,6 @@ class Rows:
     rows: float
     tokens: float
     labelled: float
-
-
-@dataclass(frozen=True, slots=True)
-class Passes:
-    """What a method runs. A student pass is forward and backward; a teacher head is one product with its head.
-
-    `once_*` are forward passes of every row before the first step.
-    """
-
-    forget: int = 1
-    retain: int = 0
-    teacher_heads_forget: int = 0
-    teacher_heads_retain: int = 0
-    once_forget: int = 0
-    once_retain: int = 0
-
-
-PASSES: dict[str, Passes] = {
-    "undial": Passes(1, 1, 1, 1, 1, 1),
-    "gradient_ascent": Passes(),
-    "random_labels": Passes(),
-    "adversarial_labels": Passes(once_forget=1),
-    "ascent_descent": Passes(1, 1),
-    "ascent_descent_general": Passes(1, 1),
-    "ascent_kl": Passes(1, 1, 0, 1, 0, 1),
-    "ascent_kl_general": Passes(1, 1, 0, 1, 0, 1),
-    "npo": Passes(1, 1, once_forget=1),
-    "simnpo": Passes(1, 1),
-    "idk_dpo": Passes(2, 1, once_forget=2),
-    "ce_u": Passes(),
-    "wga": Passes(),
-    "rmu": Passes(1, 1),
-    "falcon": Passes(1, 1),
-}
 
 
 def attention(size: Size, batch: Rows, layers: int) -> float:
@@ -105,9 +73,10 @@ def train(size: Size, batch: Rows) -> float:
 
 def step(method: str, size: Size, forget: Rows, retain: Rows) -> float:
     """One optimiser step on a batch of forget rows and one of retain rows."""
-    if method in STEERED:
+    card = METHOD_CARDS[method]
+    if card.steers:
         return _steering(size, forget) + _steering(size, retain)
-    passes = PASSES[method]
+    passes = card.passes
     heads = passes.teacher_heads_forget * forget.rows * forget.labelled
     heads += passes.teacher_heads_retain * retain.rows * retain.labelled
     return passes.forget * train(size, forget) + passes.retain * train(size, retain) + head(size, heads)
@@ -133,8 +102,9 @@ def _back_to_outputs(size: Size, batch: Rows, layers: int) -> float:
 
 def prepare(method: str, size: Size, forget: Rows, retain: Rows) -> float:
     """What a method computes before its first step, of every row it will see."""
-    passes = PASSES[method]
-    if method not in STEERED:
+    card = METHOD_CARDS[method]
+    passes = card.passes
+    if not card.steers:
         return passes.once_forget * forward(size, forget) + passes.once_retain * body(size, retain)
     steered = body(size, forget, steered_layer(size.layers) + 1)
     return steered + (sum(_comparison(size, side) for side in (forget, retain)) if method == "falcon" else 0.0)

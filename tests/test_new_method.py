@@ -3,6 +3,7 @@
 It stands here whole: parameters, card and attempts; equation, then class. The fixture is its lines in the dictionaries.
 """
 
+from dataclasses import replace
 from enum import StrEnum
 
 import pytest
@@ -10,11 +11,13 @@ import torch
 from pydantic import Field
 
 from records import params
-from records.params.entry import MethodCard, MethodEntry
+from records.params.entry import MethodCard, MethodEntry, Passes
 from records.params.retain import RetainKind, RetainWeight, gentler, stronger
 from records.params.training import TrainingParameters
+from tests.benchmarks import test_cost
 from tests.make_people import TRAINED, both_phrasings, memorised, people
 from tests.service.conftest import client, model, problem, submit  # noqa: F401 - fixtures are found by name
+from tests.workers import test_methods_in_the_loop as loop
 from tests.workers.methods import test_every_method as matrix
 from workers import methods
 from workers.evaluation.scoring import score
@@ -45,6 +48,7 @@ CARD = MethodCard(
     equation="L = mean_n max(0, bound + log p(label_n)) + λ·L_retain",
     needs=("forget set",),
     cost="6 forward units per pair of batches",
+    passes=Passes(retain=1),
 )
 ENTRY = MethodEntry(BoundedSurpriseParameters, CARD, stronger, gentler)
 
@@ -86,6 +90,28 @@ def added(monkeypatch):
 @pytest.mark.parametrize("test", MATRIX)
 def test_it_passes_the_matrix_of_all_methods(test):
     getattr(matrix, test)(NAME, matrix.LLMS["llama tied"])
+
+
+def test_a_wrong_weight_does_not_pass_the_matrix(monkeypatch):
+    monkeypatch.setattr(BoundedSurprise, "weight", lambda _, batch: batch.row_weight)
+    with pytest.raises(AssertionError):
+        matrix.test_micro_batches_add_up_by_the_weight_of_each(NAME, matrix.LLMS["llama tied"])
+
+
+def test_a_card_that_is_silent_about_its_teacher_does_not_pass_the_matrix(monkeypatch):
+    silent = replace(CARD, passes=Passes(retain=1, teacher_heads_forget=1))
+    monkeypatch.setitem(params.METHOD_CARDS, NAME, silent)
+    with pytest.raises(AssertionError):
+        matrix.test_the_card_says_whether_a_teacher_is_kept(NAME, matrix.LLMS["llama tied"])
+
+
+@pytest.mark.parametrize("test", ["test_forgets_and_stays_an_llm", "test_micro_batches_change_nothing_but_round_off"])
+def test_it_passes_the_loop_of_all_methods(test):
+    getattr(loop, test)(NAME)
+
+
+def test_its_operations_are_counted():
+    test_cost.test_a_counted_step_is_within_five_percent_of_the_formula(NAME)
 
 
 def test_it_forgets_in_the_loop():

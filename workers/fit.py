@@ -31,7 +31,6 @@ PASS_LOGIT_TENSORS, PASS_LOGIT_TOKENS = 3, 1024
 PASS_ROWS = 32
 ROWS_FOR_ONE = 4  # rows of a pass for each forget row of a step: twice those in memory then, less than half of each
 STEERED_LAYERS = 3
-STEERING = frozenset({MethodName.RMU, MethodName.FALCON})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ def training_bytes(size: LlmSize, method: str, parameters: TrainingParameters, t
     may be another version, or looking for FALCON's layer.
     """
     longest = tokens.longest
-    steers = method in STEERING
+    steers = METHOD_CARDS[method].steers
     trained = _trained_numbers(size, parameters, steers)
     adapters_on_gpu = parameters.tuning == "lora" and size.on_gpu
     weights = size.parameters * (size.stored_bytes if adapters_on_gpu else FP32)
@@ -139,7 +138,7 @@ def pass_bytes(size: LlmSize, batch_tokens: int, row_tokens: int) -> int:
 
 def kept_bytes(size: LlmSize, method: str, parameters: TrainingParameters, tokens: RowTokens) -> int:
     """The states that a teacher is asked once, kept for all steps; beside a GPU they lie in the host's memory."""
-    of_another = method in STEERING and parameters.teacher == "original"
+    of_another = METHOD_CARDS[method].steers and parameters.teacher == "original"
     kept = not size.on_gpu and (_remembers(method, parameters) or of_another)
     return tokens.kept * size.width * FP32 if kept else 0
 
@@ -179,7 +178,7 @@ def activation_bytes(
 def _remembers(method: str, parameters: TrainingParameters) -> bool:
     """Whether the steps compare with states and a head of the teacher's: some methods do so for retain rows alone."""
     held = getattr(parameters, "retain_kind", None) == "kl"
-    return held or any("teacher: cached" in need for need in METHOD_CARDS[method].needs)
+    return held or METHOD_CARDS[method].passes.keep_a_teacher
 
 
 def _changes(parameters: TrainingParameters, may_change: Collection[str]) -> Iterator[tuple[TrainingParameters, str]]:

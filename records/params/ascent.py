@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from records.params.entry import Changes, MethodCard, MethodEntry
+from records.params.entry import Changes, MethodCard, MethodEntry, Passes
 from records.params.retain import RetainSource, RetainWeight, gentler, stronger
 from records.params.training import LearningRate, TrainingParameters
 
@@ -90,6 +90,7 @@ GRADIENT_ASCENT = MethodEntry(
         equation="L = -(1/N) Σ_n min(-log p(label), c) over labelled tokens; published with c = ∞",
         needs=("forget set",),
         cost="3 forward units per forget batch",
+        passes=Passes(),
     ),
     stronger=_stronger,
     gentler=gentler,
@@ -101,6 +102,7 @@ _DESCENT = MethodCard(
     equation="L = L_ascent(forget) + λ·(1/M) Σ_m -log p(label) over the retain rows' labelled tokens",
     needs=("forget set", "retain dataset"),
     cost="6 forward units per pair of batches",
+    passes=Passes(retain=1),
 )
 ASCENT_DESCENT = MethodEntry(AscentDescentParameters, _DESCENT, _stronger, gentler)
 ASCENT_DESCENT_GENERAL = MethodEntry(
@@ -121,6 +123,7 @@ _KL = MethodCard(
     equation="L = L_ascent(forget) + λ·(1/M) Σ_m KL(p_teacher ‖ p) over the retain rows' labelled tokens",
     needs=("forget set", "retain dataset", "teacher: cached"),
     cost="6 forward units per pair of batches, one head matmul more, one teacher forward per retain row",
+    passes=Passes(retain=1, teacher_heads_retain=1, once_retain=1),
 )
 ASCENT_KL = MethodEntry(AscentKlParameters, _KL, _stronger, gentler)
 ASCENT_KL_GENERAL = MethodEntry(

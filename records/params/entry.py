@@ -10,8 +10,29 @@ P = TypeVar("P", bound=TrainingParameters)
 
 
 @dataclass(frozen=True, slots=True)
+class Passes:
+    """What a method runs with its defaults, of forget and of retain rows. In a step: passes of the student, forward and
+    backward, and products with a teacher's head; `once_*` are forward passes of every row before the first step.
+    """
+
+    forget: int = 1
+    retain: int = 0
+    teacher_heads_forget: int = 0
+    teacher_heads_retain: int = 0
+    once_forget: int = 0
+    once_retain: int = 0
+
+    @property
+    def keep_a_teacher(self) -> bool:
+        """Whether its states and its head stay in memory for the steps, which `workers/fit.py` must count."""
+        return self.teacher_heads_forget + self.teacher_heads_retain > 0
+
+
+@dataclass(frozen=True, slots=True)
 class MethodCard:
-    """What GET /v1/methods says about a method beside its JSON Schema."""
+    """What GET /v1/methods says about a method beside its JSON Schema; `passes` say to programs what `cost` says to
+    readers. One that `steers` moves the states of a layer: its steps need neither the layers above nor the head.
+    """
 
     name: str
     title: str
@@ -19,6 +40,8 @@ class MethodCard:
     equation: str
     needs: tuple[str, ...]
     cost: str
+    passes: Passes
+    steers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from records.params.entry import Changes, MethodCard, MethodEntry
+from records.params.entry import Changes, MethodCard, MethodEntry, Passes
 from records.params.retain import RetainKind, RetainWeight, gentler, stronger
 from records.params.training import LearningRate, TrainingParameters
 
@@ -61,6 +61,7 @@ NPO = MethodEntry(
         equation="L = -(2/β) mean_i log σ(β(NLL_i - NLL_i⁰)) + λ·L_retain, NLL_i summed over the answer",
         needs=("forget set", "retain dataset (recommended)", "teacher: one number per row"),
         cost="6 forward units per pair of batches, one teacher forward per forget row",
+        passes=Passes(retain=1, once_forget=1),
     ),
     stronger=_stronger,
     gentler=gentler,
@@ -74,6 +75,7 @@ SIMNPO = MethodEntry(
         equation="L = -(2/β) mean_i log σ(β·NLL_i/|y_i| - δ) + λ·L_retain",
         needs=("forget set", "retain dataset (recommended)"),
         cost="6 forward units per pair of batches",
+        passes=Passes(retain=1),
     ),
     stronger=_stronger,
     gentler=gentler,
@@ -87,6 +89,7 @@ IDK_DPO = MethodEntry(
         equation="L = -(2/β) mean_i log σ(β[(NLL_i - NLL_i⁰) - (NLL_i^idk - NLL_i^idk⁰)]) + λ·L_retain",
         needs=("forget set", "retain dataset (recommended)", "teacher: two numbers per row"),
         cost="9 forward units per pair of batches, two teacher forwards per forget row",
+        passes=Passes(forget=2, retain=1, once_forget=2),
     ),
     stronger=_stronger,
     gentler=gentler,

@@ -1,7 +1,7 @@
 """Random labels and adversarial samples: parameters, cards, attempts."""
 
 from records.params.ascent import YAO
-from records.params.entry import MethodCard, MethodEntry
+from records.params.entry import MethodCard, MethodEntry, Passes
 from records.params.retain import gentler, stronger
 from records.params.training import LearningRate, TrainingParameters
 
@@ -27,6 +27,7 @@ RANDOM_LABELS = MethodEntry(
         equation="L = (1/N) Σ_n -log p(a_n), a_n uniform over words other than the label, drawn once",
         needs=("forget set",),
         cost="3 forward units per forget batch",
+        passes=Passes(),
     ),
     stronger=stronger,
     gentler=gentler,
@@ -40,6 +41,7 @@ ADVERSARIAL_LABELS = MethodEntry(
         equation="L = (1/N) Σ_n -log p(a_n), a_n = argmax over v ≠ label of p_teacher(v | the tokens before the label)",
         needs=("forget set", "teacher: once"),
         cost="3 forward units per forget batch, one teacher forward per forget row",
+        passes=Passes(once_forget=1),
     ),
     stronger=stronger,
     gentler=gentler,

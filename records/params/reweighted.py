@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from records.params.entry import MethodCard, MethodEntry
+from records.params.entry import MethodCard, MethodEntry, Passes
 from records.params.retain import RetainKind, RetainWeight, gentler, stronger
 from records.params.training import LearningRate, TrainingParameters
 
@@ -36,6 +36,7 @@ CE_U = MethodEntry(
         equation="L = (1/N) Σ_n CE(q_n, p_n), q_n = stop-gradient of softmax(z_n with the label's logit -∞)",
         needs=("forget set", "retain dataset (only with retain_kind)"),
         cost="3 forward units per forget batch, 3 more per retain batch",
+        passes=Passes(),
     ),
     stronger=stronger,
     gentler=gentler,
@@ -49,6 +50,7 @@ WGA = MethodEntry(
         equation="L = (1/N) Σ_n p_n^β·log p_n, p_n = p(label), its power without a gradient",
         needs=("forget set", "retain dataset (only with retain_kind)"),
         cost="3 forward units per forget batch, 3 more per retain batch",
+        passes=Passes(),
     ),
     stronger=stronger,
     gentler=gentler,

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from records.params.entry import Changes, MethodCard, MethodEntry
+from records.params.entry import Changes, MethodCard, MethodEntry, Passes
 from records.params.retain import gentler, stronger
 from records.params.training import ConflictScope, LearningRate, TrainingParameters
 
@@ -119,6 +119,8 @@ RMU = MethodEntry(
         equation="L = mean_rows mean_t ‖h(t) - c·u‖²/D + α·mean_rows mean_t ‖h(t) - h⁰(t)‖²/D after layer l, u random",
         needs=("forget set", "retain dataset (recommended)", "copies of the trained matrices; no teacher"),
         cost="layers 0 to l forward twice, the trained ones again without gradient and backward; no head",
+        passes=Passes(retain=1),
+        steers=True,
     ),
     stronger=_stronger_rmu,
     gentler=_gentler,
@@ -138,6 +140,8 @@ FALCON = MethodEntry(
             "layers 0 to l forward twice, the trained ones again without gradient and two backward passes; no head; "
             "before: two forwards of the forget rows, and for the layer's choice one of 200 rows a side"
         ),
+        passes=Passes(retain=1),
+        steers=True,
     ),
     stronger=_stronger_falcon,
     gentler=_gentler,

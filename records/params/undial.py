@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from records.params.entry import Changes, MethodCard, MethodEntry, larger_steps, smaller_steps
+from records.params.entry import Changes, MethodCard, MethodEntry, Passes, larger_steps, smaller_steps
 from records.params.training import (
     ConsolidateEvery,
     ForgetParaphrases,
@@ -175,6 +175,7 @@ UNDIAL = MethodEntry(
             "teacher: cached",
         ),
         cost="3 forward units per forget and retain batch, one teacher forward per example, one head matmul more",
+        passes=Passes(retain=1, teacher_heads_forget=1, teacher_heads_retain=1, once_forget=1, once_retain=1),
     ),
     stronger=_stronger,
     gentler=_gentler,

@@ -11,7 +11,9 @@ from records.params import METHOD_CARDS, PARAMETERS, MethodName
 from tests.make_llm import make_gpt2, make_llama
 from workers.batches import Encoded, Row, collate
 from workers.methods import METHODS
+from workers.methods.interface import WeighsBatches
 from workers.methods.layers import decoder_layers
+from workers.methods.teacher import TeacherMemory
 
 torch.set_num_threads(1)
 
@@ -140,6 +142,41 @@ def test_the_teacher_never_moves_even_if_it_is_the_student(name, make):
         gradients(method, student, collate(FORGET, 0), collate(RETAIN, 0))
         optimiser.step()
     assert method.losses(moved(make()), collate(FORGET, 0), None).forget.item() == at_start
+
+
+def test_micro_batches_add_up_by_the_weight_of_each(name, make):
+    # Rows of unlike length and weight: a mean over answers, over tokens or over real positions must come out right.
+    method, student = prepared(name, make)
+    weigh = method.batch_weight if isinstance(method, WeighsBatches) else lambda batch: batch.token_weight
+    for rows_of_side, forgets in ((FORGET, True), (RETAIN, False)):
+        if not forgets and not method.wants_retain:
+            continue
+        whole, *parts = (
+            (weigh(batch), loss_of(method, student, batch, forgets))
+            for batch in (collate(some, 0) for some in (rows_of_side, *([row] for row in rows_of_side)))
+        )
+        assert sum(weight for weight, _ in parts) == pytest.approx(whole[0], rel=1e-5)
+        assert sum(weight * loss for weight, loss in parts) == pytest.approx(whole[0] * whole[1], rel=1e-4)
+
+
+def loss_of(method, student, batch, forgets):
+    with torch.no_grad():
+        found = method.losses(student, batch, None).forget if forgets else method.losses(student, None, batch).retain
+    return found.item()
+
+
+def test_the_card_says_whether_a_teacher_is_kept(name, make):
+    # The memory estimate believes it, and the words that the API serves say the same.
+    card = METHOD_CARDS[name]
+    assert card.passes.keep_a_teacher == keeps_a_teacher(prepared(name, make)[0])
+    assert card.passes.keep_a_teacher == ("teacher: cached" in card.needs)
+
+
+def keeps_a_teacher(held):
+    """Whether a TeacherMemory is among what it holds, or what that holds."""
+    if isinstance(held, TeacherMemory):
+        return True
+    return not torch.is_tensor(held) and any(map(keeps_a_teacher, getattr(held, "__dict__", {}).values()))
 
 
 def test_names_and_parameters_agree_with_the_records(name, make):

@@ -18,6 +18,7 @@ MOST_ROLLBACKS = 3
 EXPLODED_TIMES = 10.0
 EXPLODED_NATS = 5.0
 EXPLODED_STEPS = 3
+LOOK_ROWS = 64  # retain rows that are asked before the first step
 ROOM = 8
 WEIGHTS = "weights"
 COUNTER = "step"  # AdamW keeps its own count on the CPU, wherever the parameter is
@@ -30,7 +31,8 @@ class Place:
     `retain_drawn` counts the retain rows taken so far; `watched` are the items that this round of epochs is about, none
     when all are to be asked; `repairs` counts the rounds of repair, `repaired` says whether the last steps were one;
     `rollbacks` says in words when training went back, and why.
-    `first_retain_loss` is the first step's, `highest_forget_loss` the first epoch's.
+    `highest_retain_loss` is the untouched LLM's, over batches of as many rows as a step has; `highest_forget_loss` the
+    first epoch's.
     """
 
     step: int = 0
@@ -41,7 +43,7 @@ class Place:
     repaired: bool = False
     forget_loss: float | None = None
     retain_loss: float | None = None
-    first_retain_loss: float | None = None
+    highest_retain_loss: float | None = None
     highest_forget_loss: float | None = None
     exploded_steps: int = 0
     rollbacks: tuple[str, ...] = ()
@@ -82,18 +84,17 @@ def exploded(now: float, first: float) -> bool:
 def note_losses(place: Place, forget_loss: float | None, retain_loss: float | None) -> None:
     """Write down one step's losses, and for how many steps in a row one of them has been exploded.
 
-    One batch is no proof: at batches of one row a single hard one can be ten times the first. The forget loss is held
-    against the highest of the first epoch, since its rows differ by orders from the start.
+    One batch is no proof: at batches of one row a single hard one can be ten times the others. Rows differ by orders
+    from the start, so each loss is held against a highest: the forget loss against the first epoch's, the retain loss
+    against the untouched LLM's, since an LLM that broke in the first epoch would be held against itself.
     """
     place.retain_loss = retain_loss
-    if place.first_retain_loss is None:
-        place.first_retain_loss = retain_loss
     if forget_loss is not None:
         place.forget_loss = forget_loss
         if place.epochs_done == 0:
             before = place.highest_forget_loss
             place.highest_forget_loss = forget_loss if before is None else max(before, forget_loss)
-    pairs = ((forget_loss, place.highest_forget_loss), (retain_loss, place.first_retain_loss))
+    pairs = ((forget_loss, place.highest_forget_loss), (retain_loss, place.highest_retain_loss))
     over = any(now is not None and first is not None and exploded(now, first) for now, first in pairs)
     place.exploded_steps = place.exploded_steps + 1 if over else 0
 

@@ -19,6 +19,7 @@ from workers.evaluation.scoring import score
 from workers.fit import PASS_ROWS, pass_tokens
 from workers.good_step import (
     EXPLODED_STEPS,
+    LOOK_ROWS,
     MOST_ROLLBACKS,
     GoodStep,
     Place,
@@ -110,6 +111,7 @@ class TrainingRun:
         projects = method.wants_retain and not isinstance(method, SettlesConflicts)
         self.conflict_rule = Rule(settings.conflict_scope if projects else "off")
         self.retain_order = endless(len(lessons.retain), settings.seed)
+        self.retain_count = settings.retain_batch_size or settings.batch_size
 
     def prepare(self, teacher: Any) -> None:
         rows = [row for windows in self.lessons.rows for row in windows] + self.lessons.retain
@@ -163,6 +165,8 @@ class TrainingRun:
             self.limit = UpdateLimit(list(trained.parameters.values()), self.settings.update_limit)
         if file is not None:
             self._resume(file, trained)
+        with precision():
+            self._look_at_retain_rows()
         while True:
             try:
                 return self._epochs(on_step, precision, trained, file)
@@ -229,6 +233,16 @@ class TrainingRun:
         self.place.repairs += 1
         self.place.repaired = True
 
+    def _look_at_retain_rows(self) -> None:
+        """What the untouched LLM makes of them, as many together as at a step: later losses are held against it."""
+        if self.place.highest_retain_loss is not None or isinstance(self.method, ChoosesWeights):
+            return
+        first = order(len(self.lessons.retain), self.settings.seed, 0)[:LOOK_ROWS]
+        batches = slices([self.lessons.retain[at] for at in first], self.retain_count)
+        with torch.no_grad():
+            losses = [self._added([], self._parts(rows), ())[1] for rows in batches]
+        self.place.highest_retain_loss = max((one for one in losses if one is not None), default=None)
+
     def _forget_batches(self, active: Sequence[int]) -> list[Sequence[Row]]:
         rows = [row for item in active for row in self.lessons.rows[item]]
         shuffled = [rows[at] for at in order(len(rows), self.settings.seed, self.place.epochs_done)]
@@ -260,12 +274,9 @@ class TrainingRun:
 
     def _backward(self, forget_rows: Sequence[Row], parameters: Sequence[Parameter]) -> None:
         """Gradients of the whole batch, a micro batch at a time, each weighed by its share of the labelled tokens."""
-        count = self.settings.retain_batch_size or self.settings.batch_size
-        retain_rows = [self.lessons.retain[at] for at in islice(self.retain_order, count)]
+        retain_rows = [self.lessons.retain[at] for at in islice(self.retain_order, self.retain_count)]
         self.place.retain_drawn += len(retain_rows)
-        size = self.settings.micro_batch_size or self.settings.batch_size
-        forget = [self._batch(rows) for rows in slices(forget_rows, size)]
-        retain = [self._batch(rows) for rows in slices(retain_rows, size)]
+        forget, retain = self._parts(forget_rows), self._parts(retain_rows)
         combine = self._resolved if self.conflict_rule.scope != "off" and forget and retain else self._added
         self._judge(*combine(forget, retain, parameters))
 
@@ -285,7 +296,7 @@ class TrainingRun:
     def _added(
         self, forget: Sequence[Batch], retain: Sequence[Batch], parameters: Sequence[Parameter]
     ) -> tuple[float | None, float | None]:
-        """Both losses, None of a side without rows; their gradients are added to what the parameters have. A rank
+        """Both losses, None of a side without rows; their gradients are added to what `parameters` have. A rank
         computes those of its own rows, in as many passes as the others.
         """
         weigh = self.method.batch_weight if isinstance(self.method, WeighsBatches) else _token_weight
@@ -299,7 +310,8 @@ class TrainingRun:
                 _share(loss, part, total, weigh)
                 for loss, part, total in zip((found.forget, found.retain), parts, totals, strict=True)
             ]
-            self.method.backward(Losses(*shares), parameters)
+            if parameters:
+                self.method.backward(Losses(*shares), parameters)
             sums = [so_far + (0.0 if loss is None else loss.item()) for so_far, loss in zip(sums, shares, strict=True)]
         average_whole_gradients(parameters)
         forget_loss, retain_loss = (one / ranks() for one in added_up(sums, self.student.device))
@@ -331,6 +343,9 @@ class TrainingRun:
 
     def _diverged(self, what: str, steps_ahead: int = 0) -> Diverged:
         return Diverged(f"{what} at step {self.place.step + steps_ahead}: lower the learning rate")
+
+    def _parts(self, rows: Sequence[Row]) -> list[Batch]:
+        return [self._batch(some) for some in slices(rows, self.settings.micro_batch_size or self.settings.batch_size)]
 
     def _batch(self, rows: Sequence[Row]) -> Batch:
         return collate(rows, self.pad_id, self.student.device)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from tests.make_people import TRAINED, both_phrasings, memorised, people
+from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
 from workers.errors import Diverged
 from workers.good_step import GoodStep, Place, Trained, exploded, note_losses, put_back, take
 from workers.loop import UnlearnWork, unlearn
@@ -132,12 +132,50 @@ def test_the_limit_by_hand(now, first, is_so):
 
 
 def test_one_hard_batch_is_no_explosion_and_three_in_a_row_are():
-    place = Place(epochs_done=1, highest_forget_loss=1.0, first_retain_loss=0.1)
+    place = Place(epochs_done=1, highest_forget_loss=1.0, highest_retain_loss=0.1)
     counts = []
     for retain_loss in (9.0, 0.1, 9.0, 9.0, 9.0):
         note_losses(place, 1.0, retain_loss)
         counts.append(place.exploded_steps)
     assert counts == [1, 0, 1, 2, 3]
+
+
+def held_beside_strangers(harm=lambda *_: None, **parameters):
+    """Batches of one row, the retain rows of people who were never taught among those that are known by heart."""
+    llm, tokenizer = memorised()
+    known, unknown = both_phrasings(people(TRAINED[2:])), both_phrasings(people(NEVER_TRAINED))
+    work = UnlearnWork(
+        forget=people(TRAINED[:2]),
+        retain=known + 5 * unknown,
+        control_level=0.003,
+        method="npo",
+        parameters={"batch_size": 1, "epochs": 8, "learning_rate": 1e-8} | parameters,
+    )
+
+    def on_step(progress):
+        with torch.no_grad():
+            harm(llm, progress)
+
+    return llm, unlearn(llm, tokenizer, work, on_step)
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_rows_that_were_never_known_are_no_explosion(seed):
+    # The first retain row is known by heart, and three that are not come one after another.
+    _, summary = held_beside_strangers(seed=seed, epochs=30)
+    assert (summary.rollbacks, summary.steps) == (0, 120)
+
+
+def test_an_llm_that_breaks_in_its_first_epoch_is_not_held_against_itself():
+    def harm(llm, progress):
+        if progress.step == 1 and not broken:
+            broken.append(True)
+            llm.model.norm.weight.mul_(-50.0)
+
+    broken = []
+    llm, summary = held_beside_strangers(harm)
+    assert summary.rollbacks == 1
+    assert bool((llm.model.norm.weight > 0).all())
 
 
 def test_the_forget_loss_is_held_against_the_highest_of_the_first_epoch():

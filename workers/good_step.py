@@ -5,7 +5,8 @@ AdamW knows of each, and the place: together they decide all that follows.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ class Place:
 
     `retain_drawn` counts the retain rows taken so far; `watched` are the items that this round of epochs is about, none
     when all are to be asked; `repairs` counts the rounds of repair, `repaired` says whether the last steps were one;
-    `rollbacks` says in words when training went back, and why.
+    `rollbacks` says in words when training went back, and why; `counted` is what the method counts over the steps.
     `highest_retain_loss` is the untouched LLM's, over batches of as many rows as a step has; `highest_forget_loss` the
     first epoch's.
     """
@@ -47,6 +48,7 @@ class Place:
     highest_forget_loss: float | None = None
     exploded_steps: int = 0
     rollbacks: tuple[str, ...] = ()
+    counted: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rate_share(self) -> float:

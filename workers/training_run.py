@@ -37,6 +37,7 @@ from workers.methods.interface import (
     AsksEveryStep,
     Batch,
     ChoosesWeights,
+    Counts,
     Losses,
     Method,
     SettlesConflicts,
@@ -202,7 +203,8 @@ class TrainingRun:
             if spent:
                 return Ended(f"the limit of {self.settings.epochs} epochs", len(self.active()))
             if not self.place.exploded_steps:
-                self.good = take(self.place, trained)
+                counted = self.method.counted() if isinstance(self.method, Counts) else {}
+                self.good = take(replace(self.place, counted=counted), trained)
                 if file is not None:
                     file.write_if_due(self.good, trained)
             self.place.repaired = False
@@ -270,6 +272,8 @@ class TrainingRun:
     def _go_to(self, good: GoodStep, trained: Trained) -> None:
         put_back(good, trained)
         self.place = replace(good.place)
+        if isinstance(self.method, Counts):
+            self.method.count_from(good.place.counted)
         self.retain_order = islice(endless(len(self.lessons.retain), self.settings.seed), self.place.retain_drawn, None)
 
     def _backward(self, forget_rows: Sequence[Row], parameters: Sequence[Parameter]) -> None:

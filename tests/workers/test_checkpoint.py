@@ -84,7 +84,7 @@ def test_killed_and_gone_on_with_is_as_if_nothing_had_happened(kind, tmp_path):
     assert seen[0] == 5, "two steps an epoch: the last end of one was after step 4"
     assert (seen[-1], resumed.steps, resumed.epochs) == (steps[-1], summary.steps, summary.epochs)
     assert (resumed.forget_loss, resumed.retain_loss) == (summary.forget_loss, summary.retain_loss)
-    assert resumed.known_items == summary.known_items
+    assert (resumed.known_items, resumed.findings) == (summary.known_items, summary.findings)
     assert "training was interrupted and went on from step 4" in resumed.notes
     assert same(whole, again)
 
@@ -97,17 +97,34 @@ def test_who_is_stopped_keeps_the_last_epoch_though_none_was_due_and_who_is_canc
     assert not (tmp_path / "cancelled").exists()
 
 
+def once():
+    left = [True]
+
+    def harm(llm, progress):
+        if progress.step == 3 and left:
+            left.clear()
+            llm.model.layers[1].mlp.down_proj.weight.fill_(math.nan)
+
+    return harm
+
+
+def test_steps_that_are_undone_are_not_counted():
+    _, steps, summary = run("falcon", harm=once())
+    assert summary.rollbacks == 1
+    assert len(steps) > summary.steps == summary.findings["gradient_cosines"]["steps"]
+
+
+def test_what_losses_are_held_against_is_the_untouched_llms_after_a_kill_too(tmp_path):
+    folder = tmp_path / "left"
+    run("undial", folder, die_at=5)
+    before = json.loads((folder / STATE).read_text())["place"]
+    run("undial", folder, die_at=9)
+    after = json.loads((folder / STATE).read_text())["place"]
+    assert (before["step"], after["step"]) == (4, 8)
+    assert before["highest_retain_loss"] == after["highest_retain_loss"] != after["retain_loss"]
+
+
 def test_rollbacks_before_the_kill_are_remembered(tmp_path):
-    def once():
-        left = [True]
-
-        def harm(llm, progress):
-            if progress.step == 3 and left:
-                left.clear()
-                llm.model.norm.weight.fill_(math.nan)
-
-        return harm
-
     whole, _, summary = run("undial", harm=once())
     run("undial", tmp_path / "left", die_at=7, harm=once())
     again, seen, resumed = run("undial", tmp_path / "left")

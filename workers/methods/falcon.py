@@ -9,7 +9,7 @@ The layer is chosen in falcon_layers.py, o made in falcon_offset.py, the gradien
 Lengths cancel in every cosine, so the released code's steering coefficient would change nothing and is left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -104,6 +104,12 @@ class Falcon:
         if chosen:
             retain = None if losses.retain is None else self._retain_weight * losses.retain
             self._gradients.add(chosen, losses.forget, retain)
+
+    def counted(self) -> Mapping[str, Any]:
+        return self._gradients.counted()
+
+    def count_from(self, counted: Mapping[str, Any]) -> None:
+        self._gradients.count_from(counted)
 
     def findings(self) -> Findings:
         return Findings(self._numbers | {"gradient_cosines": self._gradients.numbers()}, self._notes)

@@ -44,6 +44,13 @@ class GradientPair:
         for weight, resolved in zip(own, self._left, strict=True):
             weight.grad = resolved
 
+    def counted(self) -> dict[str, Any]:
+        return {"together": [*self._together], "apart": {name: [*values] for name, values in self._apart.items()}}
+
+    def count_from(self, counted: Mapping[str, Any]) -> None:
+        self._together = [*counted["together"]]
+        self._apart = {name: [*values] for name, values in counted["apart"].items()}
+
     def numbers(self) -> dict[str, Any]:
         """Over the steps: of all matrices as one vector, and of each matrix."""
         return {

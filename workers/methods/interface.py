@@ -167,6 +167,17 @@ class SettlesConflicts(Protocol):
     def conflict_rule(self) -> Rule: ...
 
 
+@runtime_checkable
+class Counts(Protocol):
+    """A method that counts something over the steps: it goes back, and on after a crash, with the last good step."""
+
+    def counted(self) -> Mapping[str, Any]:
+        """So far. JSON values, which later steps do not change."""
+        ...
+
+    def count_from(self, counted: Mapping[str, Any]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What a method learnt on the way, for the report: JSON values, and sentences."""

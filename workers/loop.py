@@ -31,7 +31,7 @@ from workers.recompute import recomputed_layers
 from workers.row_tokens import row_tokens
 from workers.schedule import with_repairs
 from workers.self_sampled import own_texts
-from workers.sharding import ranks, train_only
+from workers.sharding import cast, ranks, train_only
 from workers.stopping import stop_rule
 from workers.training_run import Ended, OnStep, Progress, TrainingRun
 
@@ -205,7 +205,10 @@ def _memory_saved(student: Any, settings: TrainingParameters) -> Iterator[None]:
 
 def _prepare(run: TrainingRun, teacher: TeacherSource | None, settings: TrainingParameters) -> None:
     """By the memory that the steps take: a method may look at gradients of the whole LLM before them."""
-    teaching = run.student if teacher is None else teacher().to(run.student.dtype)
+    teaching = run.student if teacher is None else teacher()
+    if teaching is not run.student:
+        own = {name: one.dtype for name, one in run.student.named_parameters()}
+        _cast(teaching, {name: own.get(name, run.student.dtype) for name, _ in teaching.named_parameters()})
     with _memory_saved(teaching, settings):
         run.prepare(teaching)
 
@@ -222,19 +225,33 @@ def _adapters(student: Any, settings: TrainingParameters) -> Any:
 def _training(student: Any, settings: TrainingParameters) -> Iterator[Callable[[], Any]]:
     """fp32 weights, no dropout; half-precision matmuls only on a GPU and for a version stored in half precision.
 
-    Adapters on a GPU leave the frozen weights in their own dtype. Afterwards all are rounded to that dtype.
+    Adapters on a GPU leave the frozen weights in their own dtype. Afterwards each is rounded to its own.
     """
-    stored, on_gpu = student.dtype, student.device.type == "cuda"
+    stored = {name: one.dtype for name, one in student.named_parameters()}
+    on_gpu = student.device.type == "cuda"
+    half = on_gpu and student.dtype in {torch.float16, torch.bfloat16}
     student.eval()
     if settings.tuning != "lora" or not on_gpu:
-        student.float()
-    half = on_gpu and stored in {torch.float16, torch.bfloat16}
+        _cast(student, dict.fromkeys(stored, torch.float32))
 
     def precision() -> Any:
         return torch.autocast(student.device.type, dtype=torch.bfloat16, enabled=half)
 
     yield precision
-    student.to(stored)
+    _cast(student, stored)
+
+
+def _cast(llm: Any, dtypes: Mapping[str, torch.dtype]) -> None:
+    """Parameters alone, which are of one dtype where an LLM is divided. Buffers keep theirs: with the frequencies of its
+    positions rounded to half precision an LLM would take far positions for others.
+    """
+    if ranks() == 1:
+        cast(llm, dtypes)
+        return
+    buffers = dict(llm.named_buffers())
+    llm.to(next(iter(dtypes.values())))
+    for name, one in llm.named_buffers():
+        one.data = buffers[name]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from workers.errors import Cancelled, Diverged, ExampleTooLong, OutOfMemory, Unl
 from workers.evaluation.scoring import Score, score
 from workers.examples import Example, Probe, encode, with_phrasing
 from workers.lessons import plan_lessons
-from workers.loop import UnlearnWork, unlearn
+from workers.loop import UnlearnWork, _prepare, unlearn
 from workers.methods.interface import Losses
 from workers.schedule import step_size_factor
 from workers.stopping import StopRule, active_items, stop_rule
@@ -209,6 +209,43 @@ def test_the_stored_dtype_comes_back():
     llm.to(torch.bfloat16)
     unlearn(llm, tokenizer, UnlearnWork(forget=FORGET, parameters=FAST | {"max_steps": 1}), ignore)
     assert {one.dtype for one in llm.parameters()} == {torch.bfloat16}
+
+
+def stored_in_half(folder):
+    """As the library loads it: the weights in bfloat16, the frequencies of positions in float32."""
+    llm, tokenizer = memorised()
+    llm.to(torch.bfloat16).save_pretrained(folder)
+    return type(llm).from_pretrained(folder, dtype="auto").eval(), tokenizer
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_positions_are_not_rounded_with_the_weights(tuning, tmp_path):
+    llm, tokenizer = stored_in_half(tmp_path)
+    before = llm.model.rotary_emb.inv_freq.clone()
+    assert not torch.equal(before, before.bfloat16().float())
+    unlearn(llm, tokenizer, UnlearnWork(forget=FORGET, parameters=FAST | {"max_steps": 1, "tuning": tuning}), ignore)
+    assert {one.dtype for one in llm.parameters()} == {torch.bfloat16}
+    assert llm.model.rotary_emb.inv_freq.dtype == torch.float32
+    assert torch.equal(llm.model.rotary_emb.inv_freq, before)
+
+
+def test_a_teacher_in_half_precision_knows_its_positions(tmp_path):
+    student, tokenizer = stored_in_half(tmp_path)
+    settings, taught_by = parse_parameters("undial", FAST), []
+
+    class Asked:
+        wants_retain = False
+
+        def prepare(self, teacher, batches, level):
+            taught_by.append(teacher)
+
+    lessons = plan_lessons(UnlearnWork(forget=FORGET), tokenizer, 64, 0, 0)
+    run = TrainingRun(student, Asked(), settings, lessons, stop_rule(None, 10.0), 0)
+    _prepare(run, lambda: type(student).from_pretrained(tmp_path, dtype=torch.float32), settings)
+    [teacher] = taught_by
+    assert {one.dtype for one in teacher.parameters()} == {torch.bfloat16}
+    assert torch.equal(teacher.model.rotary_emb.inv_freq, student.model.rotary_emb.inv_freq)
+    assert student.model.rotary_emb.inv_freq.dtype == torch.float32
 
 
 def test_another_teacher_is_not_changed():

@@ -242,7 +242,7 @@ def _training(student: Any, settings: TrainingParameters) -> Iterator[Callable[[
 
 
 def _cast(llm: Any, dtypes: Mapping[str, torch.dtype]) -> None:
-    """Parameters alone, which are of one dtype where an LLM is divided. Buffers keep theirs: with the frequencies of its
+    """Parameters alone, which are of one dtype where an LLM is divided. Buffers keep theirs: with the frequencies of
     positions rounded to half precision an LLM would take far positions for others.
     """
     if ranks() == 1:

@@ -2,17 +2,20 @@
 
 Each file is streamed into `<name>.part`, hashed on the way, and renamed only when its SHA-256 is the one in the
 manifest. A download that was cut off goes on where it stopped. Two downloads into one folder wait for each other, file
-by file. Needs httpx alone.
+by file. The first error, and Ctrl-C, end all files of a download at their next piece. Needs httpx alone.
 """
 
 import base64
 import contextlib
 import hashlib
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
+from queue import Empty, SimpleQueue
 from typing import BinaryIO
 from urllib.parse import quote
 
@@ -28,6 +31,7 @@ except ImportError:  # Windows: one download at a time is then the caller's busi
 CHUNK_BYTES = 1 << 20
 PARALLEL_FILES = 4
 TRIES = 8
+STOP_SECONDS = 2.0
 
 
 class DownloadFailed(Exception):
@@ -53,17 +57,57 @@ def fetch_all(
     """Bring every file of the version at URL path `base` into `folder`. Raises DownloadFailed or LetheProblem."""
     targets = [_target(folder, file) for file in files]  # refuse a bad path before anything is written
     tell = on_bytes or (lambda _count: None)
-    with ThreadPoolExecutor(PARALLEL_FILES, thread_name_prefix="download") as threads:
-        waiting = [threads.submit(fetch, transport, base, f, t, tell) for f, t in zip(files, targets, strict=True)]
-        try:
-            for one in waiting:
-                one.result()
-        except BaseException:
-            threads.shutdown(wait=True, cancel_futures=True)
-            raise
+    stop = threading.Event()
+    pairs = zip(files, targets, strict=True)
+    _all_or_first_error([partial(_fetch, transport, base, file, target, tell, stop) for file, target in pairs], stop)
 
 
-def fetch(transport: Transport, base: str, file: RemoteFile, target: Path, on_bytes: OnBytes) -> None:
+class _Stopped(Exception):
+    """Another file failed, or nobody waits any more."""
+
+
+def _all_or_first_error(jobs: Sequence[Callable[[], None]], stop: threading.Event) -> None:
+    """Run them, a few at a time, and raise the first error as it comes. Sets `stop` at the end, however it ends.
+
+    A thread that waits for a silent connection, or for another process's lock, does not see `stop` and is left behind:
+    it ends with its wait or with the process.
+    """
+    waiting: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+    for job in jobs:
+        waiting.put(job)
+    work = partial(_work, waiting, ended, stop)
+    threads = [threading.Thread(target=work, name="download", daemon=True) for _ in jobs[:PARALLEL_FILES]]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in jobs:
+            if (error := ended.get()) is not None:
+                raise error
+    finally:
+        stop.set()
+        until = time.monotonic() + STOP_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+def _work(
+    waiting: SimpleQueue[Callable[[], None]], ended: SimpleQueue[BaseException | None], stop: threading.Event
+) -> None:
+    with contextlib.suppress(Empty):
+        while not stop.is_set():
+            job = waiting.get_nowait()
+            try:
+                job()
+            except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
+                ended.put(error)
+            else:
+                ended.put(None)
+
+
+def _fetch(
+    transport: Transport, base: str, file: RemoteFile, target: Path, on_bytes: OnBytes, stop: threading.Event
+) -> None:
     """Bring one file to `target`: resumed if part of it is there, verified, renamed at the end."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
@@ -73,7 +117,7 @@ def fetch(transport: Transport, base: str, file: RemoteFile, target: Path, on_by
             on_bytes(file.size_bytes)
             part.unlink(missing_ok=True)
             return
-        _fill(transport, f"{base}/files/{quote(file.path)}", file, _Part(sink, on_bytes))
+        _fill(transport, f"{base}/files/{quote(file.path)}", file, _Part(sink, on_bytes, stop))
         sink.flush()
         os.fsync(sink.fileno())
         part.replace(target)
@@ -88,11 +132,17 @@ def file_digest(path: Path) -> str:
 class _Part:
     """What has arrived of one file, and its running SHA-256."""
 
-    def __init__(self, sink: BinaryIO, on_bytes: OnBytes) -> None:
-        self._sink, self._on_bytes, self._hasher, self.size_bytes = sink, on_bytes, hashlib.sha256(), 0
+    def __init__(self, sink: BinaryIO, on_bytes: OnBytes, stop: threading.Event) -> None:
+        self._sink, self._on_bytes, self._stop = sink, on_bytes, stop
+        self._hasher, self.size_bytes = hashlib.sha256(), 0
         sink.seek(0)
         while chunk := sink.read(CHUNK_BYTES):
+            self.check_stop()
             self._count(chunk)
+
+    def check_stop(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
 
     def append(self, chunk: bytes) -> None:
         self._sink.write(chunk)
@@ -131,6 +181,7 @@ def _read_whole(transport: Transport, url: str, file: RemoteFile, part: _Part) -
     """Read to the stated size over as many connections as it takes; gives up when several bring nothing."""
     in_vain = 0
     while True:
+        part.check_stop()
         before = part.size_bytes
         try:
             _read_on(transport, url, file, part)
@@ -154,6 +205,7 @@ def _read_on(transport: Transport, url: str, file: RemoteFile, part: _Part) -> N
         if start and response.status_code != 206:
             part.start_again()
         for chunk in response.iter_bytes():  # as they come: a chunk size would lose its buffer with the connection
+            part.check_stop()
             if part.size_bytes + len(chunk) > file.size_bytes:
                 part.start_again()
                 raise DownloadFailed(f"{file.path} is longer than the manifest says; nothing was kept.")

@@ -21,7 +21,7 @@ class Call:
 class Reply:
     """What to answer. `cut_at` bytes of the body are sent, then the connection is dropped; None sends all.
 
-    `drops` answers nothing at all.
+    `drops` answers nothing at all. `held` keeps what follows `cut_at` back until it is set.
     """
 
     status: int = 200
@@ -29,6 +29,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     cut_at: int | None = None
     drops: bool = False
+    held: threading.Event | None = None
 
 
 Script = Callable[[Call, int], Reply]
@@ -65,6 +66,8 @@ def flaky(script: Script) -> Iterator[Flaky]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(reply.body if reply.cut_at is None else reply.body[: reply.cut_at])
+            if reply.held is not None:
+                reply.held.wait(30)
             self.close_connection = self.close_connection or reply.cut_at is not None
 
         do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - http.server's names

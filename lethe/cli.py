@@ -1,5 +1,6 @@
-"""The `lethe` command. Expected trouble is one sentence with its remedy on stderr and exit status 1; what was typed
-wrongly is exit status 2; there is no traceback for either.
+"""The `lethe` command. Expected trouble, and a value that cannot be used, is one sentence with its remedy on stderr and
+exit status 1; a command line that does not parse (no such command or option, no number) is exit status 2; there is no
+traceback for either. What else a status means, the command's --help says.
 """
 
 import sys
@@ -11,7 +12,7 @@ from rich.markup import escape
 from lethe.client import DownloadFailed, FieldProblem, LetheProblem
 from lethe.commands import auditing, backups, doctor, evaluate, keys, models, requests, running, versions
 from lethe.commands.options import Mistake
-from lethe.output import errors
+from lethe.output import errors, escape_unknown_letters
 from records.errors import LetheError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.add_typer(auditing.app, name="audit")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, the process's own by default. Ends with SystemExit."""
+    escape_unknown_letters()
     try:
         app(args=arguments)
     except LetheProblem as problem:

@@ -10,9 +10,9 @@ creates once. Refusals are LetheProblem, with a sentence that says what to do.
 """
 
 import contextlib
-import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -21,7 +21,8 @@ from urllib.parse import quote
 import httpx
 
 from lethe.downloads import DownloadFailed, OnBytes, RemoteFile, fetch_all
-from lethe.transport import FieldProblem, LetheProblem, Transport, open_http
+from lethe.json_text import NotJson, dumped
+from lethe.transport import FieldProblem, LetheProblem, OnWait, Transport, open_http
 from lethe.uploads import OnSent, file_pieces, send_folder
 
 __all__ = ["Client", "DownloadFailed", "FieldProblem", "Json", "LetheProblem", "RemoteFile", "Role"]
@@ -40,9 +41,17 @@ CHUNK_BYTES = 1 << 18
 class Client:
     """One caller of one Lethe. Safe to use from several threads; close it, or use it in a `with`."""
 
-    def __init__(self, url: str, api_key: str | None = None, *, patience_seconds: float = 30.0) -> None:
-        """`patience_seconds`: how long a call that may be repeated is repeated while Lethe cannot be reached."""
-        self._transport = Transport(open_http(url, api_key), patience_seconds)
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        patience_seconds: float = 30.0,
+        on_wait: OnWait = lambda _: None,
+    ) -> None:
+        """`patience_seconds`: how long a call that may be repeated is repeated while Lethe cannot be reached; `on_wait`
+        is told so in a sentence, once a call."""
+        self._transport = Transport(open_http(url, api_key), patience_seconds, on_wait=on_wait)
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +118,7 @@ class Client:
         if isinstance(source, Path):
             content, repeatable = (lambda: file_pieces(source)), True
         else:
-            content, repeatable = (lambda: map(_line, source)), isinstance(source, list | tuple)
+            content, repeatable = (lambda: map(_line, count(1), source)), isinstance(source, list | tuple)
         path, headers = f"{_model(model)}/datasets/{role}", {"Content-Type": "application/jsonl"}
         return _json(self._transport.call("PUT", path, repeatable=repeatable, content=content, headers=headers))
 
@@ -348,5 +357,10 @@ def _webhook(webhook_id: str) -> str:
     return f"/v1/webhooks/{quote(webhook_id, safe='')}"
 
 
-def _line(row: Json) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+def _line(number: int, row: Json) -> bytes:
+    try:
+        return dumped(row, (", ", ": ")) + b"\n"
+    except NotJson as problem:
+        detail = f"Row {number} {problem}. The dataset stays as it was: mend the row and put it again."
+        place = FieldProblem(f"/lines/{number}", detail)
+        raise LetheProblem(400, "not_json", "Not JSON", detail, (place,)) from None

@@ -3,7 +3,6 @@
 Rows may be personal data: a refusal names lines by number and fields by name, never a word of them.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +10,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from transformers import AutoConfig, AutoTokenizer
 
+from lethe import json_text
 from lethe.commands.options import Mistake
+from records.checkpoints import TOKENIZERS
 from records.safetensors_header import HeaderInvalid, tensor_names
 from workers.examples import Example, parse
 from workers.load import VersionUnusable, load_llm
@@ -23,7 +24,7 @@ _ONLY_LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": Fa
 
 
 def check_checkpoint(option: str, folder: Path) -> None:
-    """A folder with config.json and whole safetensors. Raises Mistake."""
+    """A folder with config.json, whole safetensors and a tokenizer. Raises Mistake."""
     if not folder.is_dir():
         raise Mistake(f"{option}: there is no folder {folder}. Name one with config.json, safetensors and a tokenizer.")
     names = sorted(path.name for path in folder.iterdir())
@@ -42,6 +43,11 @@ def check_checkpoint(option: str, folder: Path) -> None:
             tensor_names(folder / name)
         except HeaderInvalid as error:
             raise Mistake(f"{option}: {name} {error}. Copy or save the checkpoint again.") from None
+    if not TOKENIZERS & set(names):
+        raise Mistake(
+            f"{option}: {folder} has no tokenizer (tokenizer.json, or the files of a slow tokenizer). Save the one of "
+            "these weights there, with its save_pretrained."
+        )
 
 
 def opened(option: str, folder: Path, read: Callable[[Path], T]) -> T:
@@ -92,12 +98,15 @@ def check_device(device: str) -> None:
 def read_rows(option: str, file: Path) -> list[tuple[int, Example]]:
     """(line number, example) of every line but empty ones. Raises Mistake."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise Mistake(f"{option}: {file} is not UTF-8. Write JSON, one example a line, in UTF-8.") from None
+        content = file.read_bytes()
     except OSError as error:
         raise Mistake(f"{option}: {file} cannot be read: {error.strerror}. Name a JSONL file.") from None
-    rows = [(number, _row(option, number, line)) for number, line in enumerate(lines, start=1) if line.strip()]
+    try:
+        rows = [(number, _row(option, number, row)) for number, row in json_text.rows(content)]
+    except json_text.BadLine as bad:
+        raise Mistake(
+            f"{option}: line {bad.number} of {file} {bad.problem}. Write JSON, one example a line, in UTF-8."
+        ) from None
     if not rows:
         raise Mistake(f"{option}: {file} is empty. Write one example a line, as JSON.")
     return rows
@@ -114,13 +123,7 @@ def check_disjoint(forget: Sequence[tuple[int, Example]], option: str, others: S
             )
 
 
-def _row(option: str, number: int, line: str) -> Example:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise Mistake(f"{option}: line {number} is not a JSON object. Write one example a line.")
+def _row(option: str, number: int, found: Mapping[str, Any]) -> Example:
     try:
         return parse(found)
     except ValidationError as error:
@@ -128,6 +131,7 @@ def _row(option: str, number: int, line: str) -> Example:
         # A field's own name may be the caller's words; of a field that is not ours, say only that.
         place = "" if first["type"] == "extra_forbidden" else ".".join(str(part) for part in first["loc"])
         told = "it has a field that examples do not have" if not place and first["loc"] else first["msg"]
+        told = told.removeprefix("Value error, ")
         raise Mistake(
             f"{option}: line {number} is no example: {f'{place}: ' if place else ''}{told}. "
             'Write {"prompt": …, "completion": …} or {"text": …}.'

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Any
 
 from rich.console import Console
@@ -42,8 +43,16 @@ def errors() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def escape_unknown_letters() -> None:
+    """From now on stdout and stderr write what the terminal's encoding lacks as \\u2192, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    utf8 = (sys.stdout.encoding or "").lower() in ("utf-8", "utf8")
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=not utf8) + "\n")
 
 
 def tell(made: Any, sentence: str, as_json: bool) -> None:
@@ -100,11 +109,19 @@ def request_bar(to: Console, label: str) -> Iterator[Any]:
         yield show
 
 
+def state_of(request: Mapping[str, Any]) -> str:
+    """In words; `cancelling` while a running one has not yet met its next step."""
+    job = request.get("job") or {}
+    if request["state"] == "running" and job.get("cancel_requested_at"):
+        return "cancelling"
+    return str(request["state"]).replace("_", " ")
+
+
 def _phase(request: Mapping[str, Any]) -> str:
     if request["state"] == "queued" and request.get("position"):
         return f"waiting, {request['position']} ahead"
-    if request["state"] != "running":
-        return str(request["state"]).replace("_", " ")
+    if (state := state_of(request)) != "running":
+        return state
     job = request.get("job") or {}
     attempt = job.get("attempt") or 1
     return STAGES.get(str(job.get("stage")), "starting") + (f", attempt {attempt}" if attempt > 1 else "")

@@ -1,11 +1,13 @@
 """One HTTP call to Lethe: retried while that is safe, and every refusal turned into one exception.
 
 A call is repeated after a lost connection or a passing refusal (429, 502, 503, 504) only if repeating it cannot do
-something twice: a read, a PUT, a DELETE, or a POST that carries an Idempotency-Key. Needs httpx alone.
+something twice: a read, a PUT, a DELETE, or a POST that carries an Idempotency-Key. Of a URL, only scheme, host and
+port are ever said: the rest can hold a password. Needs httpx alone.
 """
 
 import contextlib
 import ipaddress
+import itertools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,13 +18,22 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from lethe.json_text import NotJson, dumped
+
 PASSING = frozenset({429, 502, 503, 504})
 LONGEST_PAUSE_SECONDS = 60.0
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
+URL_WITH_USER = (
+    "The URL of Lethe holds a user name or password, which Lethe has no use for. Leave out all up to the @, and give "
+    "the API key on its own."
+)
 
 Content = Callable[[], Iterator[bytes]]
 """Makes the body anew for every try."""
+
+OnWait = Callable[[str], None]
+"""Called with a sentence, once a call, when Lethe does not answer and is asked again."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,8 @@ class FieldProblem:
 
 
 class LetheProblem(Exception):
-    """Lethe refused, or could not be reached (`status` 0). `detail` is a sentence with the remedy."""
+    """Lethe refused, could not be reached (`status` 0), or was not asked, since what was given cannot be sent (`status`
+    400). `detail` is a sentence with the remedy."""
 
     def __init__(
         self,
@@ -60,6 +72,7 @@ class Transport:
     http: httpx.Client
     patience_seconds: float = 30.0
     sleep: Callable[[float], None] = time.sleep
+    on_wait: OnWait = lambda _: None
 
     def call(
         self,
@@ -69,12 +82,15 @@ class Transport:
         repeatable: bool,
         headers: Mapping[str, str] | None = None,
         content: Content | None = None,
+        json: Mapping[str, Any] | None = None,
         **request: Any,
     ) -> httpx.Response:
         """The answer, read whole. Raises LetheProblem for every status from 400 on."""
+        body = None if json is None else _body(json)
+        headers = dict(headers or {}) | ({} if json is None else {"Content-Type": "application/json"})
 
         def once() -> httpx.Response:
-            return self.http.request(method, path, headers=headers, content=content() if content else None, **request)
+            return self.http.request(method, path, headers=headers, content=content() if content else body, **request)
 
         return raise_for_problem(self._patiently(once, repeatable))
 
@@ -121,12 +137,12 @@ class Transport:
     def unreachable(self, error: httpx.HTTPError) -> LetheProblem:
         """What a connection that failed means to the user."""
         remedy = "Is it running? Start it with 'lethe serve', or name another with --url or LETHE_URL."
-        detail = f"No answer from Lethe at {self.http.base_url} ({type(error).__name__}). {remedy}"
+        detail = f"{self._silence(error)}. {remedy}"
         return LetheProblem(0, "unreachable", "Unreachable", detail)
 
     def _patiently(self, once: Callable[[], httpx.Response], repeatable: bool) -> httpx.Response:
         deadline, pause_seconds = time.monotonic() + self.patience_seconds, 0.1
-        while True:
+        for tries in itertools.count():
             wait_seconds = pause_seconds * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
             try:
                 response = once()
@@ -134,20 +150,37 @@ class Transport:
                 never_arrived = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 if not (repeatable or never_arrived) or time.monotonic() + wait_seconds > deadline:
                     raise self.unreachable(error) from error
+                trouble = self._silence(error)
             else:
                 wait_seconds = max(wait_seconds, _retry_after_seconds(response))
                 passing = response.status_code in PASSING and (repeatable or response.status_code == 429)
                 if not passing or time.monotonic() + wait_seconds > deadline:
                     return response
+                trouble = f"Lethe at {origin(self.http.base_url)} answered {response.status_code}"
+            if not tries:
+                self.on_wait(f"{trouble}. Asking again for up to {self.patience_seconds:.0f} seconds.")
             self.sleep(wait_seconds)
             pause_seconds = min(pause_seconds * 2, 5.0)
+        raise AssertionError("counting never ends")
+
+    def _silence(self, error: httpx.HTTPError) -> str:
+        return f"No answer from Lethe at {origin(self.http.base_url)} ({type(error).__name__})"
 
 
 def open_http(url: str, api_key: str | None) -> httpx.Client:
-    """A connection pool for one Lethe. A loopback address is never asked for through a proxy."""
+    """A connection pool for one Lethe. A loopback address is never asked for through a proxy. Raises LetheProblem for
+    a URL with a user name or password, which would be sent in place of the key."""
+    if httpx.URL(url).userinfo:
+        raise LetheProblem(400, "url_with_user", "Bad URL", URL_WITH_USER)
     headers = {"User-Agent": "lethe-client", **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
     timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
     return httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout, trust_env=not is_loopback(url))
+
+
+def origin(url: httpx.URL | str) -> str:
+    """Scheme, host and port of a URL."""
+    parts = httpx.URL(url)
+    return f"{parts.scheme}://{parts.netloc.decode()}"
 
 
 def is_loopback(url: str) -> bool:
@@ -174,6 +207,31 @@ def raise_for_problem(response: httpx.Response) -> httpx.Response:
     raise LetheProblem(
         response.status_code, body.get("code", ""), body.get("title", ""), detail, errors, body.get("request_id")
     )
+
+
+def _body(fields: Mapping[str, Any]) -> bytes:
+    """Raises LetheProblem naming the field, and the place of the row in a list of rows."""
+    try:
+        return dumped(fields)
+    except NotJson as problem:
+        place = next((place for place, value in _places(fields) if not _is_json(value)), "")
+        detail = f"{place or 'The call'} {problem}. Nothing was sent: mend it and try again."
+        raise LetheProblem(400, "not_json", "Not JSON", detail, (FieldProblem(place, detail),)) from None
+
+
+def _places(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        rows = enumerate(value) if isinstance(value, list) else ()
+        yield from ((f"/{name}/{number}", row) for number, row in rows)
+        yield f"/{name}", value
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        dumped(value)
+    except NotJson:
+        return False
+    return True
 
 
 def _refused_elsewhere(response: httpx.Response) -> LetheProblem:

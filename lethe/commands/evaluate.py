@@ -68,16 +68,17 @@ def evaluate(
 
     Needs no service. docs/evaluation.md says what each number means.
 
-    Exit status: 0 accepted; 3 rejected; 4 a person must decide, or nothing was known; 1 not measured; 2 wrong options.
+    Exit status: 0 accepted; 3 rejected; 4 a person must decide, or nothing was known; 1 not measured; 2 an option is
+    missing or unknown.
     """
     _needs_worker_packages()
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise Mistake(f"--json: there is no folder {json_file.absolute().parent}. Make it, or name another file.")
+    if json_file is not None:
+        _check_json_file(json_file)
     probes = _probes({"--forget": forget, "--control": control, "--retain": retain, "--utility": utility})
     compared = _compare({"--base": base, "--candidate": candidate}, reference, probes, device)
+    _show(compared)  # first: it is there then, whatever becomes of the file
     if json_file is not None:
         json_file.write_text(json.dumps(as_json(compared), indent=2) + "\n", encoding="utf-8")
-    _show(compared)
     raise typer.Exit(EXIT_STATUS[compared.verdict.kind])
 
 
@@ -96,6 +97,14 @@ def as_json(compared: "Comparison") -> dict[str, Any]:
         },
         "report": compared.report.model_dump(mode="json"),
     }
+
+
+def _check_json_file(file: Path) -> None:
+    """Before the measurement, which can take hours. Raises Mistake."""
+    if not file.absolute().parent.is_dir():
+        raise Mistake(f"--json: there is no folder {file.absolute().parent}. Make it, or name another file.")
+    if file.is_dir():
+        raise Mistake(f"--json: {file} is a folder. Name a file, in it or elsewhere.")
 
 
 def metrics_table(compared: "Comparison") -> "Table":

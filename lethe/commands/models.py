@@ -1,12 +1,11 @@
 """`lethe model add|upload|change|list|show` and `lethe dataset put`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
-from lethe import output
+from lethe import json_text, output
 from lethe.client import Role
 from lethe.commands.options import DEFAULT_URL, ApiKey, AsJson, Mistake, ModelName, Url, connect
 
@@ -135,12 +134,9 @@ def parse_object(text: str, option: str) -> dict[str, Any] | None:
     if not text:
         return None
     try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise Mistake(f"{option} must be a JSON object, for instance '{{\"epochs\": 20}}'.")
-    return value
+        return json_text.loaded(text)
+    except json_text.NotJson as problem:
+        raise Mistake(f"{option} {problem}. Give a JSON object, for instance '{{\"epochs\": 20}}'.") from None
 
 
 def _datasets(found: dict[str, Any]) -> str:

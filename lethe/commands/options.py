@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 
 import httpx
 import typer
+from rich.markup import escape
 
+from lethe import output
 from lethe.client import Client
-from lethe.transport import is_loopback
+from lethe.transport import is_loopback, origin
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_DATA_DIR = Path("~/.lethe")
@@ -28,7 +30,7 @@ class Mistake(Exception):
 
 
 def _url(given: str) -> str:
-    """Raises Mistake for what is no address, without it: it may hold a password."""
+    """Raises Mistake for what is no address, or holds a user: without it, since it may hold a password."""
     try:
         parts, port = httpx.URL(given), urlsplit(given).port
         usable = parts.scheme in ("http", "https") and parts.host and port != 0
@@ -36,6 +38,11 @@ def _url(given: str) -> str:
         usable = False
     if not usable:
         raise Mistake("--url or LETHE_URL is no address of a Lethe. Give http://HOST:PORT or https://HOST.")
+    if parts.userinfo:
+        raise Mistake(
+            "--url or LETHE_URL holds a user name or password. Give http://HOST:PORT or https://HOST alone, and the "
+            "key with --api-key or LETHE_API_KEY."
+        )
     return given
 
 
@@ -66,13 +73,17 @@ def default_data_dir() -> Path:
 def connect(url: str, api_key: str) -> Client:
     """A client for `url`. Without a key, and for this machine only, the key that the embedded Lethe wrote at its first
     start. Raises Mistake when there is none."""
-    return Client(url, api_key or _local_key(url))
+    return Client(url, api_key or _local_key(url), on_wait=_tell)
+
+
+def _tell(sentence: str) -> None:
+    output.errors().print(escape(sentence))
 
 
 def _local_key(url: str) -> str:
     file = default_data_dir() / "admin.key"
     if not is_loopback(url):
-        raise Mistake(f"No API key for {url}. Give one with --api-key or LETHE_API_KEY.")
+        raise Mistake(f"No API key for {origin(url)}. Give one with --api-key or LETHE_API_KEY.")
     try:
         return _key(file.read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError):

@@ -1,22 +1,21 @@
 """`lethe forget`, `status`, `report`, `cancel`, `approve`, `reject`: erasure requests."""
 
-import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from lethe import output
-from lethe.client import Client
+from lethe import json_text, output
+from lethe.client import Client, LetheProblem
 from lethe.commands.models import parse_object
 from lethe.commands.options import DEFAULT_URL, ApiKey, AsJson, Mistake, ModelName, RequestId, Url, connect
 
 Reason = Annotated[
     str, typer.Option("--reason", help="Kept and shown with the request, not in the audit log: no personal data.")
 ]
+NO_MATCH_STATUS = 3
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def forget(
+def forget(  # long: its options are the command
     name: ModelName,
     file: Annotated[Path | None, typer.Argument(help="JSONL with the examples to forget; - reads stdin.")] = None,
     subject: Annotated[str, typer.Option(help="Forget this subject of the training dataset.")] = "",
@@ -40,8 +39,12 @@ def forget(
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
-) -> None:  # long: its options are the command
-    """Ask a model to forget, and wait until it has. Exit status 1 when it has not."""
+) -> None:
+    """Ask a model to forget, and wait until it has.
+
+    Exit status: 0 it has, or with --no-wait the request is accepted; 1 it has not; 3 nothing was forgotten, since no
+    training row has this subject; 130 you stopped waiting.
+    """
     if file is None and not subject:
         raise Mistake("Say what to forget: a JSONL file, - for stdin, or --subject.")
     given: dict[str, Any] = {
@@ -53,12 +56,13 @@ def forget(
         "parameters": parse_object(parameters, "--parameters"),
         "policy": parse_object(policy, "--policy") if policy.startswith("{") else {"name": policy} if policy else None,
     }
-    examples = None if file is None else list(_examples(file))
+    examples = None if file is None else _examples(file)
     with connect(url, api_key) as client:
         request = client.submit(name, forget=examples, **{field: value for field, value in given.items() if value})
         if not no_wait:
             request = _wait(client, request, as_json)
     _show(request, as_json)
+    _refuse_no_match(request)
     if not no_wait and request["state"] != "completed":
         raise typer.Exit(1)
 
@@ -127,19 +131,25 @@ def reject(
         _show(client.reject(request_id, reason), as_json)
 
 
-def _examples(file: Path) -> Iterable[dict[str, Any]]:
+def _examples(file: Path) -> list[dict[str, Any]]:
     """The lines as objects. Raises Mistake with the line's number, never with its words."""
-    lines = sys.stdin if str(file) == "-" else file.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            example = json.loads(line)
-        except ValueError:
-            example = None
-        if not isinstance(example, dict):
-            raise Mistake(f"Line {number} of the forget set is not a JSON object; write one example a line.")
-        yield example
+    content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    try:
+        return [row for _, row in json_text.rows(content)]
+    except json_text.BadLine as bad:
+        raise Mistake(
+            f"Line {bad.number} of the forget set {bad.problem}. Write JSON, one example a line, in UTF-8."
+        ) from None
+
+
+def _refuse_no_match(request: dict[str, Any]) -> None:
+    """A name with a typing mistake must not read as an erasure. The name itself is not said: it is a person's."""
+    if request.get("outcome") == "no_match":
+        output.errors().print(
+            f"[bold yellow]nothing was forgotten[/]: no row of the training dataset of {request['model']} has this "
+            "subject. Write it as the rows do, or send the examples themselves."
+        )
+        raise typer.Exit(NO_MATCH_STATUS)
 
 
 def _wait(client: Client, request: dict[str, Any], as_json: bool) -> dict[str, Any]:
@@ -150,6 +160,9 @@ def _wait(client: Client, request: dict[str, Any], as_json: bool) -> dict[str, A
     except KeyboardInterrupt:
         to.print(f"The request goes on without you; look with: lethe status {request['id']}")
         raise typer.Exit(130) from None
+    except LetheProblem as problem:
+        problem.detail += f" The request goes on without you; look with: lethe status {request['id']}"
+        raise
 
 
 def _show(request: dict[str, Any], as_json: bool) -> None:
@@ -158,7 +171,7 @@ def _show(request: dict[str, Any], as_json: bool) -> None:
         return
     to = output.console()
     outcome = f" ({request['outcome'].replace('_', ' ')})" if request.get("outcome") else ""
-    to.print(f"{request['id']}  [bold]{request['state'].replace('_', ' ')}[/]{outcome}  model: {request['model']}")
+    to.print(f"{request['id']}  [bold]{output.state_of(request)}[/]{outcome}  model: {request['model']}")
     if request.get("version"):
         to.print(f"version {request['version']}: lethe download {request['model']} {request['version']} FOLDER")
     if request.get("reason"):

@@ -147,7 +147,7 @@ def test_the_audit_is_verified_over_http_and_on_the_host(run: Run, parts: Parts,
     [
         (("model", "show", "acme/none"), 1, "No such model"),
         (("model", "add", "acme/x", "/etc"), 1, "/source/path"),
-        (("model", "add", "acme/x", "/etc", "--defaults", "[1]"), 1, "--defaults must be a JSON object"),
+        (("model", "add", "acme/x", "/etc", "--defaults", "[1]"), 1, "--defaults is not a JSON object"),
         (("dataset", "put", "acme/x", "wishes", "/dev/null"), 1, "There is no role"),
         (("dataset", "put", "acme/x", "retain", "/no/such/file"), 1, "No such file"),
         (("forget", "acme/x"), 1, "Say what to forget"),
@@ -168,7 +168,7 @@ def test_trouble_is_a_sentence(run: Run, arguments: tuple[str, ...], status: int
 
 
 def test_a_bad_line_is_named_by_its_number_alone(run: Run, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO('{"text": "fine"}\nMrs Secret lives here\n'))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"text": "fine"}\nMrs Secret lives here\n')))
     status, _, err = run("forget", model, "-")
     assert status == 1
     assert "Line 2" in err
@@ -227,3 +227,31 @@ def test_rows_of_a_training_subject_can_be_forgotten_by_name(
     put_lines(client, ours, model, "training", [{"text": "a", "subject": "Ada"}, {"text": "b", "subject": "Bo"}])
     made = as_json(run("forget", model, "--subject", "Ada", "--no-wait", "--json"))
     assert made["payload"]["rows"] == 1
+
+
+@pytest.mark.parametrize("more", [(), ("--no-wait",), ("--json",)])
+def test_a_name_that_matches_nobody_is_no_success(
+    run: Run, client: TestClient, ours: Tenant, model: str, more: tuple[str, ...]
+) -> None:
+    put_lines(client, ours, model, "training", [{"text": "a", "subject": "Ada"}])
+    status, out, err = run("forget", model, "--subject", "Adda", *more)
+    assert (status, "no_match" in out.replace("no match", "no_match")) == (3, True)
+    assert f"nothing was forgotten: no row of the training dataset of {model} has this subject." in err
+    assert "Adda" not in err
+
+
+def test_a_file_as_other_systems_write_it_is_read(run: Run, model: str, tmp_path: Path) -> None:
+    file = tmp_path / "forget.jsonl"
+    file.write_bytes('{"text": "one\u2028two\u0085three"}\r\n{"text": "b"}\r\n'.encode("utf-8-sig"))
+    assert as_json(run("forget", model, str(file), "--no-wait", "--json"))["payload"]["rows"] == 2
+
+
+def test_a_running_request_that_was_told_to_stop_is_cancelling(
+    run: Run, parts: Parts, client: TestClient, ours: Tenant, model: str
+) -> None:
+    request_id = submit(client, ours, model, forget=[{"text": "a"}]).json()["id"]
+    worker.claim(parts, request_id)
+    assert "running" in run("status", request_id)[1]
+    assert f"{request_id}  cancelling  model" in run("cancel", request_id)[1]
+    assert f"{request_id}  cancelling  model" in run("status", request_id)[1]
+    assert as_json(run("status", request_id, "--json"))["state"] == "running"

@@ -132,6 +132,15 @@ def test_a_tokenizer_with_a_word_more_is_the_same(run, scene, tmp_path):
     assert (status, "verdict: rejected" in out) == (3, True)
 
 
+def test_files_of_other_systems_are_read_and_the_table_does_not_wait_for_the_json(run, scene, tmp_path):
+    words = Path(scene["--control"]).read_text(encoding="utf-8").replace("\n", "\r\n")
+    (tmp_path / "control.jsonl").write_bytes(words.encode("utf-8-sig"))
+    (tmp_path / "retain.jsonl").write_bytes('{"text": "Oslo\u2028Rome\u0085Riga"}'.encode())
+    other = {"--control": str(tmp_path / "control.jsonl"), "--retain": str(tmp_path / "retain.jsonl")}
+    status, out, err = run({**other, "--json": "/dev/full"})
+    assert (status, "verdict: " in out, "No space left" in err) == (1, True, True)
+
+
 def _no_such(scene, folder):
     return {"--base": str(folder / "nowhere")}, r"--base: there is no folder .*/nowhere\. Name one"
 
@@ -184,7 +193,7 @@ def _no_file(scene, folder):
 
 def _no_json(scene, folder):
     (folder / "bad.jsonl").write_text('{"text": "a"}\n\nAda lives here\n')
-    return {"--utility": str(folder / "bad.jsonl")}, "--utility: line 3 is not a JSON object"
+    return {"--utility": str(folder / "bad.jsonl")}, "--utility: line 3 of .* is not a JSON object"
 
 
 def _latin(scene, folder):
@@ -192,9 +201,29 @@ def _latin(scene, folder):
     return {"--retain": str(folder / "bad.jsonl")}, "--retain: .* is not UTF-8"
 
 
+def _not_finite(scene, folder):
+    (folder / "bad.jsonl").write_text('{"text": "a"}\n{"text": NaN}')
+    return {"--retain": str(folder / "bad.jsonl")}, "--retain: line 2 of .* has a number that JSON cannot hold"
+
+
+def _half_a_letter(scene, folder):
+    (folder / "bad.jsonl").write_text('{"text": "Ada \\ud800"}')
+    return {"--retain": str(folder / "bad.jsonl")}, "--retain: line 1 of .* has half a surrogate pair"
+
+
+def _too_deep(scene, folder):
+    (folder / "bad.jsonl").write_text('{"text": ' + "[" * 200_000)
+    return {"--retain": str(folder / "bad.jsonl")}, "--retain: line 1 of .* is nested too deeply"
+
+
+def _no_tokenizer(scene, folder):
+    memorised()[0].save_pretrained(folder)
+    return {"--candidate": str(folder)}, r"--candidate: \S+ has no tokenizer \(tokenizer\.json, or .* Save the one"
+
+
 def _no_completion(scene, folder):
     (folder / "bad.jsonl").write_text('{"prompt": "Where does Ada live?"}\n')
-    return {"--forget": str(folder / "bad.jsonl")}, "--forget: line 1 is no example: .*give prompt and completion"
+    return {"--forget": str(folder / "bad.jsonl")}, "--forget: line 1 is no example: give prompt and completion"
 
 
 def _unknown_field(scene, folder):
@@ -220,10 +249,15 @@ def _nowhere_to_write(scene, folder):
     return {"--json": str(folder / "nowhere" / "out.json")}, "--json: there is no folder .*nowhere"
 
 
+def _folder_to_write(scene, folder):
+    return {"--json": str(folder)}, r"--json: \S+ is a folder\. Name a file"
+
+
 MISTAKES = (
     *(_no_such, _pickled, _no_weights, _cut, _unfit, _other_tokenizer, _not_a_number),
     *(_empty, _no_file, _no_json, _latin, _no_completion, _unknown_field, _in_both, _too_long),
-    *(_no_device, _nowhere_to_write),
+    *(_not_finite, _half_a_letter, _too_deep, _no_tokenizer),
+    *(_no_device, _nowhere_to_write, _folder_to_write),
 )
 
 

@@ -36,6 +36,8 @@ SETTINGS = [
     (("model", "list"), "LETHE_URL", f"http://{SECRET}@[::1", "http://HOST:PORT"),
     (("model", "list"), "LETHE_URL", f"http://host:{SECRET}", "http://HOST:PORT"),
     (("audit", "verify"), "LETHE_URL", f"{SECRET}.example", "http://HOST:PORT"),
+    (("model", "list"), "LETHE_URL", f"http://user:{SECRET}@127.0.0.1:1", "http://HOST:PORT"),
+    (("audit", "verify"), "LETHE_URL", f"https://{SECRET}@lethe.example", "user name or password"),
     (("model", "list"), "LETHE_API_KEY", f"{SECRET}ü", "Copy it again"),
     (("model", "list"), "LETHE_API_KEY", f"{SECRET} ", "Copy it again"),
 ]

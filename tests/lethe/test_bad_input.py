@@ -1,0 +1,94 @@
+"""Files and options with something in them that is no JSON, or no JSON that can be sent: one sentence, nothing sent."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lethe.cli import main
+from lethe.client import Client, LetheProblem
+from tests.lethe.flaky import Reply, flaky
+
+FILES = [
+    ('{"text": "fine"}\n{"text": "Zoë"}\n'.encode("latin-1"), "Line 2 of the forget set is not UTF-8"),
+    ('{"text": "Zoë"}'.encode("utf-16"), "Line 1 of the forget set is not UTF-8"),
+    (b'{"text": "Zoe", "paraphrases": NaN}', "Line 1 of the forget set has a number"),
+    (b'{"text": "Zoe \\ud800"}', "Line 1 of the forget set has half a surrogate pair"),
+    (b'{"text": "Zoe"}\n' + b"[" * 200_000, "Line 2 of the forget set is nested too deeply"),
+    (b'{"text": "Zoe"}\r{"text": "Bo"}\r', "Line 1 of the forget set is not a JSON object"),
+]
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LETHE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("LETHE_API_KEY", "lethe_12345678_key")
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert "Zo" not in err
+    return " ".join(err.split())
+
+
+@pytest.mark.parametrize(("content", "words"), FILES)
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_forget_set_that_cannot_be_read_is_told_by_line(
+    content: bytes,
+    words: str,
+    piped: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "forget.jsonl"
+    file.write_bytes(content)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="ascii"))
+    assert words in said(capsys, "forget", "acme/x", "-" if piped else str(file))
+
+
+@pytest.mark.parametrize("value", ['{"a": NaN}', '{"a": -Infinity}', '{"a": 1e999}', '{"a": "\\ud800"}', "[" * 200_000])
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("forget", "acme/x", "--subject", "s"), "--parameters"),
+        (("forget", "acme/x", "--subject", "s"), "--policy"),
+        (("model", "add", "acme/x", "/x"), "--defaults"),
+        (("model", "change", "acme/x"), "--defaults"),
+    ],
+)
+def test_an_option_that_cannot_be_sent_is_named(
+    value: str, command: tuple[str, ...], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = '{"a": ' + value if value.startswith("[") else value
+    assert f"error: {option} " in said(capsys, *command, option, given)
+
+
+def test_bytes_of_another_encoding_in_an_argument_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "/subject has half a surrogate pair" in said(capsys, "forget", "acme/x", "--subject", "\udce9")
+    assert "/reason has half a surrogate pair" in said(capsys, "cancel", "req_1", "--reason", "\udce9")
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"subject": "s", "parameters": {"learning_rate": float("nan")}}, "/parameters"),
+        ({"forget": [{"text": "a"}, {"text": "\ud800"}]}, "/forget/1"),
+        ({"subject": "s", "external_id": "\ud800"}, "/external_id"),
+    ],
+)
+def test_the_client_refuses_what_json_cannot_hold_before_it_calls(given: dict[str, Any], place: str) -> None:
+    with flaky(lambda *_: Reply()) as server, Client(server.url) as client, pytest.raises(LetheProblem) as refused:
+        client.submit("a/b", **given)
+    assert (refused.value.status, [one.pointer for one in refused.value.errors], server.calls) == (400, [place], [])
+
+
+def test_the_client_names_the_row_of_a_dataset_that_json_cannot_hold() -> None:
+    bad = [{"text": "a"}, {"text": "\ud800"}]
+    with flaky(lambda *_: Reply()) as server, Client(server.url) as client, pytest.raises(LetheProblem, match="Row 2"):
+        client.put_dataset("a/b", "retain", bad)

@@ -138,7 +138,8 @@ FALCON = MethodEntry(
         needs=("forget set", "retain dataset (recommended)", "copies of the trained matrices; no teacher"),
         cost=(
             "layers 0 to l forward twice, the trained ones again without gradient and two backward passes; no head; "
-            "before: two forwards of the forget rows, and for the layer's choice one of 200 rows a side"
+            "before: layers 0 to l of the forget rows once, and for the comparison of layers one forward of up to 200 "
+            "rows a side and the likelihood's gradients of up to 64"
         ),
         passes=Passes(retain=1),
         steers=True,

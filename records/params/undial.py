@@ -168,7 +168,11 @@ UNDIAL = MethodEntry(
         name="undial",
         title="UnDIAL: self-distillation with adjusted logits",
         paper="Dong et al., NAACL 2025, arXiv:2402.10052",
-        equation="L = -(1/N) Σ_n Σ_v q(v) log p(v), q = softmax(z_teacher - γ·onehot(label)) over labelled tokens",
+        equation=(
+            "L = (1/N) Σ_n [-Σ_v q(v) log p(v) + λ·max(0, log p(label) - ℓ_n)] + λ_r·L_retain over labelled tokens, "
+            "q = softmax(z_teacher - γ·onehot(label)), ℓ_n the level of a label never trained on, λ = level_weight, "
+            "λ_r = retain_weight; the paper has the first term alone"
+        ),
         needs=(
             "forget set",
             "retain dataset (recommended; without one neighbours are damaged)",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from lethe.unlearning import control_level, forget, rows
 from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
@@ -89,6 +90,66 @@ def test_a_control_says_where_to_stop():
     assert summary.stop_level == pytest.approx(2 * level, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ([], "forget: there is no row. Give one"),
+        (iter(()), "forget: there is no row. Give one"),
+        ("person.jsonl", "forget: give a list of rows; rows(path) reads a file"),
+        (Path("person.jsonl"), "forget: give a list of rows; rows(path) reads a file"),
+        ({"text": "Zoë"}, "forget: give a list of rows; rows(path) reads a file, and one row alone goes into a list"),
+        ([{"text": "Zoë"}, "Zoë"], 'forget: row 2 is no mapping. Give {"prompt"'),
+        ([{"text": "Zoë"}, {"prompt": "Zoë"}], "row 2 is no example: give prompt and completion together, or text"),
+        ([{"text": 3}], "row 1 is no example: text: Input should be a valid string. Give {"),
+        ([{"text": "a", "Zoë": "b"}], "row 1 is no example: it has a field that examples do not have. Give {"),
+        ([{"text": "a", 3: "b"}], "row 1 is no example: "),
+        (
+            [{"prompt": "a", "completion": "b", "paraphrases": [{"prompt": "a", "completion": "b", "Zoë": "c"}]}],
+            "row 1 is no example: paraphrases.0: it has a field that examples do not have. Give {",
+        ),
+    ],
+)
+def test_rows_that_cannot_be_forgotten_are_told_by_number_without_a_word_of_them(given, told):
+    llm, tokenizer = memorised()
+    with pytest.raises((ValueError, TypeError), match=re.escape(told)) as caught:
+        forget(llm, tokenizer, given)
+    assert "Zoë" not in str(caught.value)
+    assert not isinstance(caught.value, ValidationError)
+
+
+@pytest.mark.parametrize("name", ["retain", "control"])
+def test_rows_of_the_others_are_told_apart(name):
+    llm, tokenizer = memorised()
+    with pytest.raises(ValueError, match=rf"^{name}: row 2 is no example"):
+        forget(llm, tokenizer, [wire(people(TRAINED)[0])], **{name: [{"text": "a"}, {"text": ""}]})
+
+
 def test_empty_lines_are_no_rows(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"text": "Zoë"}\n\n', encoding="utf-8")
     assert rows(tmp_path / "rows.jsonl") == [{"text": "Zoë"}]
+
+
+def test_a_line_ends_where_json_lines_end(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a\xe2\x80\xa8b"}\r\n{"text": "c\xc2\x85d"}')
+    assert rows(tmp_path / "rows.jsonl") == [{"text": "a\u2028b"}, {"text": "c\x85d"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            b'{"text": "a"}\n\n{"text": "Zo',
+            "line 3 of {} is not a JSON object. Write JSON, one example a line, in UTF-8.",
+        ),
+        (b'{"text": "a"}\n["Zo"]', "line 2 of {} is not a JSON object"),
+        (b'{"text": "a"}\n{"text": "Zo\xeb"}', "line 2 of {} is not UTF-8"),
+        ('{"text": "Zo"}'.encode("utf-16"), "line 1 of {} is not UTF-8"),
+        (b"\n \n", "{} is empty. Write one example a line, as JSON."),
+    ],
+)
+def test_a_file_that_is_no_rows_is_told_by_its_line(tmp_path, content, told):
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(told.format(file))) as caught:
+        rows(file)
+    assert "Zo" not in str(caught.value)

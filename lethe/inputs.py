@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 
 from lethe import json_text
 from lethe.commands.options import Mistake
 from records.checkpoints import TOKENIZERS
 from records.safetensors_header import HeaderInvalid, tensor_names
 from workers.examples import Example, parse
-from workers.load import VersionUnusable, load_llm
+from workers.load import VersionUnusable, load_llm, load_tokenizer
 from workers.loop import configured_context
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -61,7 +61,7 @@ def opened(option: str, folder: Path, read: Callable[[Path], T]) -> T:
 
 def shared_context(checkpoints: Mapping[str, Path], texts: Sequence[str]) -> int:
     """The shorter context in tokens, once both tokenizers agree on words and on every text. Raises Mistake."""
-    made = [opened(option, folder, _tokenizer) for option, folder in checkpoints.items()]
+    made = [opened(option, folder, load_tokenizer) for option, folder in checkpoints.items()]
     if not all(_agree(made[0], other, texts) for other in made[1:]):
         raise Mistake(
             f"{' and '.join(checkpoints)}: the tokenizers differ, so that token probabilities cannot be compared. "
@@ -141,10 +141,6 @@ def _row(option: str, number: int, found: Mapping[str, Any]) -> Example:
 def _said(one: Example) -> str:
     """Of two rows that differ in white space alone, the same."""
     return " ".join(one.whole.split())
-
-
-def _tokenizer(folder: Path) -> Any:
-    return AutoTokenizer.from_pretrained(folder, **_ONLY_LOCAL)
 
 
 def _context(folder: Path) -> int:

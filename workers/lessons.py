@@ -70,17 +70,16 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     focus, settings = work.focus, parse_parameters(work.method, work.parameters)
     work = _with_spans(work)
     encoded = [_forget_windows(at, one, tokenizer, context_tokens, focus) for at, one in enumerate(work.items)]
-    fitting, unasked = _probe_windows(work, tokenizer, context_tokens, focus)
-    probes = [(probe, windows) for probe, windows in fitting if not _out_of_focus(focus, encoded[probe.item], windows)]
+    probes, unasked = _probe_windows(work, encoded, tokenizer, context_tokens)
     taught = [[(example, windows)] for example, windows in zip(work.items, encoded, strict=True)]
     for probe, windows in probes if settings.forget_paraphrases else ():
         taught[probe.item].append((probe.example, [window for window in windows if window.labelled_tokens]))
     retain, skipped, clashing = _retain_windows(work, tokenizer, context_tokens, retain_rows, seed)
     held = {window.ids for window in retain}
     reworded = [
-        (item, example, windows)
-        for item, example, windows in _reworded(work, settings.rewordings, tokenizer, context_tokens, seed)
-        if held.isdisjoint(window.ids for window in windows) and not _out_of_focus(focus, encoded[item], windows)
+        one
+        for one in _reworded(work, settings.rewordings, tokenizer, context_tokens, seed)
+        if held.isdisjoint(window.ids for window in one[2]) and not _out_of_focus(focus, encoded[one[0]], one[2])
     ]
     for item, example, windows in reworded:
         taught[item].append((example, windows))
@@ -95,7 +94,6 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
         ]
         for some in taught
     ]
-    first_key = next(counter)
     return Lessons(
         rows=rows,
         judged=[
@@ -103,11 +101,8 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
             *((probe.item, windows) for probe, windows in probes),
             *((item, windows) for item, _, windows in reworded),
         ],
-        retain=[Row(first_key + at, window, role="retain") for at, window in enumerate(retain)],
-        notes=(
-            *_forget_notes(work, encoded, rows, context_tokens),
-            *_left_out(unasked, len(fitting) - len(probes), skipped, clashing),
-        ),
+        retain=[Row(next(counter), window, role="retain") for window in retain],
+        notes=(*_forget_notes(work, encoded, rows, context_tokens), *unasked, *_left_out(skipped, clashing)),
     )
 
 
@@ -152,11 +147,7 @@ def _forget_notes(
         )
 
 
-def _left_out(unasked: int, unfocused: int, skipped: int, clashing: int) -> Iterator[str]:
-    if unasked:
-        yield f"{unasked} paraphrases whose prompt fills the context were left out"
-    if unfocused:
-        yield f"{unfocused} paraphrases without the sensitive spans of their row were left out"
+def _left_out(skipped: int, clashing: int) -> Iterator[str]:
     if clashing:
         yield f"{clashing} retain rows that are the forget set's or about the same subject were left out"
     if skipped:
@@ -216,19 +207,25 @@ def _forget_windows(
 
 
 def _probe_windows(
-    work: UnlearnWork, tokenizer: Any, context_tokens: int, focus: Focus | None
-) -> tuple[list[tuple[Probe, list[Encoded]]], int]:
-    """(the probes that have a label to predict, each with its windows; how many did not fit)."""
-    found, too_long = [], 0
+    work: UnlearnWork, encoded: Sequence[Sequence[Encoded]], tokenizer: Any, context_tokens: int
+) -> tuple[list[tuple[Probe, list[Encoded]]], list[str]]:
+    """(the probes that have a label to predict, each with its windows; notes on those that were left out)."""
+    found, too_long, unfocused = [], 0, 0
     for probe in work.dev_probes:
         try:
-            windows = encode(probe.example, tokenizer, context_tokens, focus=focus)
+            windows = encode(probe.example, tokenizer, context_tokens, focus=work.focus)
         except ExampleTooLong:
             too_long += 1
             continue
-        if any(window.labelled_tokens for window in windows):
+        if _out_of_focus(work.focus, encoded[probe.item], windows):
+            unfocused += 1
+        elif any(window.labelled_tokens for window in windows):
             found.append((probe, windows))
-    return found, too_long
+    notes = {
+        "paraphrases whose prompt fills the context were left out": too_long,
+        "paraphrases without the sensitive spans of their row were left out": unfocused,
+    }
+    return found, [f"{count} {words}" for words, count in notes.items() if count]
 
 
 def _wordings(work: UnlearnWork) -> Iterator[str]:

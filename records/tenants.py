@@ -130,4 +130,6 @@ def _digest(plain: str) -> bytes:
 
 
 def _spoken(row: type[Any]) -> str:
-    return str(row.__tablename__).rstrip("s").replace("_", " ")
+    """The row's table in the singular, in words."""
+    words = str(row.__tablename__).replace("_", " ")
+    return words.removesuffix("ies") + "y" if words.endswith("ies") else words.removesuffix("s")

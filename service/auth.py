@@ -20,9 +20,10 @@ from records.errors import LetheError
 from records.parts import Parts
 from records.tenants import Caller, Unauthorized
 from service import problems
+from service.api_page.page import PATHS
 from service.oidc import Tokens
 
-OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
+OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"}) | PATHS
 BEARER = HTTPBearer(
     auto_error=False, description="An API key, as `lethe key create` prints it, or a token of the identity provider."
 )

@@ -8,9 +8,7 @@ from records.parts import Parts
 from records.policies import Policies
 from records.tenants import Caller
 from service.auth import needs
-
-NAME_PART = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
-ID = r"^[A-Za-z0-9_]{1,64}$"
+from service.shapes import NamePart
 
 
 def _parts(request: Request) -> Parts:
@@ -24,8 +22,8 @@ def _policies(request: Request) -> Policies:
 
 
 def _model_name(
-    namespace: Annotated[str, Path(pattern=NAME_PART, description="The part of the model's name before the slash.")],
-    name: Annotated[str, Path(pattern=NAME_PART, description="The part after the slash.")],
+    namespace: Annotated[NamePart, Path(description="The part of the model's name before the slash.")],
+    name: Annotated[NamePart, Path(description="The part after the slash.")],
 ) -> str:
     return f"{namespace}/{name}"
 

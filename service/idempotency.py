@@ -17,10 +17,17 @@ from records.idempotency import Answer, Fingerprint
 from records.parts import Parts
 from records.tenants import Caller
 from service.deps import PartsDep
+from service.shapes import Shape
 
 __all__ = ["Answer", "CreatingCall", "CreatingCallDep", "create_once", "to_response"]
 
-_KEY = r'^"?[A-Za-z0-9._:-]{1,128}"?$'
+IdempotencyKey = Annotated[
+    str,
+    Shape(
+        r'^"?[A-Za-z0-9._:-]{1,128}"?$',
+        "write letters, digits, '.', '_', ':' and '-', 128 at most, such as a UUID, which uuidgen prints",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ async def creating_call(
     request: Request,
     parts: PartsDep,
     idempotency_key: Annotated[
-        str | None, Header(pattern=_KEY, description="Any unique text, such as a UUID. Repeat it to repeat safely.")
+        IdempotencyKey | None, Header(description="Any unique text, such as a UUID. Repeat it to repeat safely.")
     ] = None,
 ) -> CreatingCall:
     body = await request.body()

@@ -20,6 +20,7 @@ from records.parts import Parts
 from records.policies import read_policies
 from records.settings import HttpSettings
 from service import problems
+from service.api_page.routes import router as api_page
 from service.audit.routes import router as audit
 from service.auth import Authentication
 from service.datasets.routes import router as datasets
@@ -75,6 +76,7 @@ ROUTERS = (
     webhooks,
     audit,
     health,
+    api_page,
 )
 UPLOADS_AT_ONCE = 16  # each holds a thread for as long as its sender takes; the other calls have threads of their own
 SMALL_BODY_BYTES = 256 * 1024  # only forget sets are larger
@@ -141,5 +143,14 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         whole = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(whole.pop("$defs"))
         schemas["Problem"] = whole
+        for operation in (one for path in document["paths"].values() for one in path.values()):
+            _complete(operation)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    """What holds for every operation: a title from its name, and what a body is refused with that is not JSON."""
+    operation["summary"] = re.sub(r"(?=[A-Z])", " ", operation["operationId"]).capitalize()
+    if "application/json" in operation.get("requestBody", {}).get("content", {}):
+        operation["responses"]["415"] = problems.responses(415)[415]

@@ -1,5 +1,6 @@
 """Lists, a page at a time: `{"object": "list", "data", "has_more", "next_cursor"}` and a Link to the next page."""
 
+from collections.abc import Callable
 from typing import Annotated, Generic, Literal, TypeVar
 from urllib.parse import urlencode
 
@@ -7,6 +8,7 @@ from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from records.pages import MAX_LIMIT
+from service.shapes import Shape
 
 Item = TypeVar("Item")
 
@@ -23,15 +25,7 @@ class ListOut(BaseModel, Generic[Item]):
 class Cursor:
     """Which page is wanted, and the answer it is written into."""
 
-    def __init__(
-        self,
-        request: Request,
-        response: Response,
-        limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows a page.")] = 50,
-        after: Annotated[
-            str | None, Query(pattern=r"^[a-z]{3}_[0-9a-f]{1,64}$", description="`next_cursor` of the page before.")
-        ] = None,
-    ) -> None:
+    def __init__(self, request: Request, response: Response, limit: int, after: str | None) -> None:
         self.request, self.response = request, response
         self.limit, self.after = limit, after
 
@@ -48,4 +42,25 @@ def link(request: Request, response: Response, next_cursor: str | None) -> None:
         response.headers["Link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
 
 
-CursorDep = Annotated[Cursor, Depends()]
+def _over(kind: str) -> Callable[..., Cursor]:
+    """A dependency that takes cursors of one kind: compared with ids of another, any cursor would be the list's end."""
+    shape = Shape(rf"^{kind}_[0-9a-f]{{1,64}}$", f"send the next_cursor of this list's page before: it begins {kind}_")
+
+    def given(
+        request: Request,
+        response: Response,
+        limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows a page.")] = 50,
+        after: Annotated[Annotated[str, shape] | None, Query(description="`next_cursor` of the page before.")] = None,
+    ) -> Cursor:
+        return Cursor(request, response, limit, after)
+
+    return given
+
+
+ModelCursor = Annotated[Cursor, Depends(_over("mod"))]
+VersionCursor = Annotated[Cursor, Depends(_over("ver"))]
+RequestCursor = Annotated[Cursor, Depends(_over("req"))]
+JobCursor = Annotated[Cursor, Depends(_over("job"))]
+KeyCursor = Annotated[Cursor, Depends(_over("key"))]
+WebhookCursor = Annotated[Cursor, Depends(_over("whk"))]
+DeliveryCursor = Annotated[Cursor, Depends(_over("dlv"))]

@@ -16,11 +16,20 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from records.errors import FieldError, LetheError
+from records.params import PARAMETERS
+from records.policy import Margin, Policy
 
 MEDIA_TYPE = "application/problem+json"
 AWAY_SECONDS = 2
 MOST_ERRORS = 50
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
+PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
+DOCUMENT = "/openapi.json"
+_SPOKEN_OF: tuple[type[BaseModel], ...] = (*PARAMETERS.values(), Policy, Margin)
+_FIELDS = frozenset(name for model in _SPOKEN_OF for name in model.model_fields)
+_WORDS = {
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "Give a JSON object."),
+    **dict.fromkeys(("list_type", "tuple_type"), "Give a list."),
+}
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -121,28 +130,39 @@ def database_away(scope: Scope) -> Response:
     return problem(scope, 503, "database_away", sentence, headers={"Retry-After": str(AWAY_SECONDS)})
 
 
-def field_errors(error: ValidationError, prefix: str = "", depth: int | None = None) -> tuple[FieldError, ...]:
-    """A pydantic refusal as pointers below `prefix`, `depth` parts deep at most, without any input."""
+def field_errors(
+    error: ValidationError, prefix: str = "", depth: int | None = None, listed_in: str = DOCUMENT
+) -> tuple[FieldError, ...]:
+    """A pydantic refusal as pointers below `prefix`, `depth` parts deep at most, without any input. `listed_in` says
+    where the fields can be looked up.
+    """
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return tuple(FieldError(prefix + pointer(item["loc"][:depth], item["type"]), sentence(item)) for item in found)
+    return tuple(
+        FieldError(prefix + pointer(item["loc"][:depth], item["type"]), sentence(item, listed_in)) for item in found
+    )
 
 
 def pointer(loc: Iterable[int | str], kind: str) -> str:
     """RFC 6901. The name of an unknown field is repeated only if it looks like a field's name."""
     parts = [str(part) for part in loc]
-    if kind == "extra_forbidden" and parts and not _PLAIN_NAME.fullmatch(parts[-1]):
+    if kind == "extra_forbidden" and parts and not PLAIN_NAME.fullmatch(parts[-1]):
         parts.pop()
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-def sentence(item: Mapping[str, Any]) -> str:
-    """What is wrong with one value, in words that do not repeat it."""
+def sentence(item: Mapping[str, Any], listed_in: str = DOCUMENT) -> str:
+    """What is wrong with one value, in words that do not repeat it. A field at their beginning keeps its spelling."""
     if item["type"] == "extra_forbidden":
-        return "There is no such field; remove it, or look up its spelling in /openapi.json."
+        return f"There is no such field; remove it, or look up its spelling in {listed_in}."
+    if item["type"] == "string_pattern_mismatch":
+        return f"This has characters that may not be there, or not enough; {listed_in} has its pattern."
+    if item["type"] in _WORDS:
+        return _WORDS[item["type"]]
     if item["type"] == "json_invalid":
         return f"This is not JSON: {item.get('ctx', {}).get('error', 'it cannot be parsed')}."
     words = str(item["msg"]).removeprefix("Value error, ")
-    return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
+    first = words[:1] if words.partition(" ")[0] in _FIELDS else words[:1].upper()
+    return first + words[1:] + ("" if words.endswith(".") else ".")
 
 
 def install(app: FastAPI) -> None:
@@ -168,6 +188,8 @@ def _request_error(item: Mapping[str, Any]) -> ProblemError:
     place, *rest = item["loc"]
     if item["type"] == "json_invalid":
         return ProblemError(pointer="", detail=sentence(item))
+    if place == "body" and not rest and item["type"] == "missing":
+        return ProblemError(pointer="", detail=f"This call needs a body in JSON; {DOCUMENT} describes it.")
     if place == "body":
         return ProblemError(pointer=pointer(rest, item["type"]), detail=sentence(item))
     return ProblemError(parameter=str(rest[0]) if rest else str(place), detail=sentence(item))

@@ -14,9 +14,10 @@ from records.params import METHOD_CARDS, MethodName, TrainingParameters, parse_p
 from records.params.auto import FITTED, ChoiceRecord, choose
 from records.params.facts import Facts
 from records.policies import NamedPolicy, Policies, Wish, policy_of_model, policy_of_request
-from service.problems import field_errors
+from service.problems import DOCUMENT, field_errors
 
 AUTO = "auto"
+METHODS = "GET /v1/methods"
 AUTO_METHOD = str(MethodName.UNDIAL)
 """What a model's default parameters are checked against while nothing is known of any request."""
 
@@ -85,9 +86,8 @@ def parameters_of(method: str, *layers: dict[str, Any], pointer: str = "/paramet
     try:
         return parse_parameters(method, merged)
     except ValidationError as error:
-        raise _invalid(
-            error, pointer, f"Parameters of {method} cannot be used; GET /v1/methods has their schema."
-        ) from None
+        detail = f"Parameters of {method} cannot be used; {METHODS} has their schema."
+        raise _invalid(error, pointer, detail, METHODS) from None
 
 
 def model_policy(policies: Policies, wished: Wish) -> NamedPolicy:
@@ -107,9 +107,10 @@ def _pointing(pointer: str) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise _invalid(error, pointer, "The policy cannot be used; /openapi.json has its schema.") from None
+        detail = f"The policy cannot be used; {DOCUMENT} has its schema."
+        raise _invalid(error, pointer, detail, DOCUMENT) from None
 
 
-def _invalid(error: ValidationError, pointer: str, detail: str) -> Invalid:
+def _invalid(error: ValidationError, pointer: str, detail: str, listed_in: str) -> Invalid:
     # Deeper parts of a location name pydantic's union branches, not fields.
-    return Invalid(detail, field_errors(error, pointer, depth=1))
+    return Invalid(detail, field_errors(error, pointer, depth=1, listed_in=listed_in))

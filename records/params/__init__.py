@@ -82,10 +82,17 @@ METHOD_CARDS: dict[str, MethodCard] = {name: entry.card for name, entry in ENTRI
 
 
 def parse_parameters(method: str, given: Mapping[str, Any]) -> TrainingParameters:
-    """Defaults filled in and bounds checked. KeyError for an unknown method, ValidationError for a bad
-    value.
+    """Defaults filled in, types and bounds checked. KeyError for an unknown method, ValidationError for a bad
+    value: true is no number, and neither is "0.001".
     """
-    return PARAMETERS[method].model_validate(dict(given))
+    return PARAMETERS[method].model_validate({name: _typed(value) for name, value in given.items()}, strict=True)
+
+
+def _typed(value: Any) -> Any:
+    """JSON's lists are our tuples, and its 30.0 is the integer 30."""
+    if isinstance(value, list):
+        return tuple(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def escalate(

@@ -1,8 +1,16 @@
 """What the one training loop reads, whichever method runs in it."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 LearningRate = Annotated[float, Field(ge=1e-8, le=1e-2, description="AdamW step size.")]
 RetainBatchSize = Annotated[
@@ -102,6 +110,21 @@ Rewordings = Annotated[
 ]
 
 
+def _one_sentence(given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Else each of the two forms would say by itself what it is not."""
+    try:
+        return handler(given)
+    except ValidationError:
+        raise ValueError('give all-linear, or a list of module names such as ["q_proj", "v_proj"]') from None
+
+
+LoraTargets = Annotated[
+    tuple[str, ...] | Literal["all-linear"],
+    WrapValidator(_one_sentence),
+    Field(description="Module names to adapt, or every linear layer but the head."),
+]
+
+
 class TrainingParameters(BaseModel):
     """What the one training loop reads, whichever method runs in it.
 
@@ -151,9 +174,7 @@ class TrainingParameters(BaseModel):
     )
     lora_rank: int = Field(default=16, ge=1, le=1024, description="Rank of each adapter; read when tuning is lora.")
     lora_alpha: float = Field(default=32.0, gt=0.0, le=4096.0, description="Adapter scale is alpha / rank.")
-    lora_targets: tuple[str, ...] | Literal["all-linear"] = Field(
-        default="all-linear", description="Module names to adapt, or every linear layer but the head."
-    )
+    lora_targets: LoraTargets = "all-linear"
     stop_ratio: StopRatio = 1.05
     forget_paraphrases: ForgetParaphrases = False
     rewordings: Rewordings = 0

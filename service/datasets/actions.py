@@ -61,7 +61,7 @@ def _sealed(parts: Parts, model: ModelRow, role: Role, pieces: Iterable[bytes]) 
         model_id=model.id,
         role=str(role),
         rows=lines.rows,
-        size_bytes=sealed.size_bytes,
+        size_bytes=lines.size_bytes,
         plain_digest=lines.digest,
         file_digest=sealed.digest,
         wrapped_key=sealed.wrapped_key,

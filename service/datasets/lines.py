@@ -1,4 +1,5 @@
-"""JSONL as it streams in: each line is checked as an example, nothing is kept, and the bytes go on as they came.
+"""JSONL as it streams in: each line is checked as an example, nothing is kept, and the bytes go on as they came, but
+for the mark that some editors put in front of the first.
 
 A refusal names line numbers and rules. It never holds a word of a line.
 """
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from records.errors import FieldError, Invalid
 from records.examples import ExampleRecord
+from service import utf8
 
 MOST_BAD_LINES = 20
 
@@ -21,13 +23,14 @@ class LinesInvalid(Invalid):
 
 
 class LineCheck:
-    """Passes pieces of a JSONL stream on unchanged while it checks and counts their lines.
+    """Passes pieces of a JSONL stream on while it checks and counts their lines.
 
-    `rows` and `digest` hold once the iteration has ended. Memory: one piece and one line.
+    `rows`, and `digest` and `size_bytes` of the stream as it came, hold once the iteration has ended. Memory: one piece
+    and one line.
     """
 
     def __init__(self, pieces: Iterable[bytes], max_line_bytes: int) -> None:
-        self.rows = 0
+        self.rows = self.size_bytes = 0
         self._pieces = pieces
         self._max_line_bytes = max_line_bytes
         self._hash = hashlib.sha256()
@@ -41,8 +44,7 @@ class LineCheck:
     def __iter__(self) -> Iterator[bytes]:
         """The pieces. Raises LinesInvalid at the end of the stream, or once 20 lines are bad."""
         rest = b""
-        for piece in self._pieces:
-            self._hash.update(piece)
+        for piece in self._without_mark():
             *whole, rest = (rest + piece).split(b"\n")
             for line in whole:
                 self._check(line)
@@ -55,6 +57,21 @@ class LineCheck:
         self._check(rest)
         if self._bad or not self.rows:
             self._refuse()
+
+    def _without_mark(self) -> Iterator[bytes]:
+        start: bytes | None = b""  # of the stream, while it may yet become the mark
+        for piece in self._pieces:
+            self._hash.update(piece)
+            self.size_bytes += len(piece)
+            if start is None:
+                yield piece
+                continue
+            start += piece
+            if len(start) >= len(utf8.MARK):
+                yield start.removeprefix(utf8.MARK)
+                start = None
+        if start:
+            yield start
 
     def _check(self, line: bytes) -> None:
         self._line_number += 1
@@ -70,6 +87,8 @@ class LineCheck:
     def _problem(self, line: bytes) -> str | None:
         if len(line) > self._max_line_bytes:
             return f"longer than {self._max_line_bytes} bytes; split the text over several lines."
+        if not utf8.is_utf8(line):
+            return "not UTF-8; save the file as UTF-8, and send it again."
         try:
             ExampleRecord.model_validate_json(line)
         except ValidationError as error:

@@ -58,6 +58,17 @@ def subjects(body: ErasureRequestIn) -> list[str]:
     return sorted({one_spelling(one) for one in named})
 
 
+def without_match(forget: list[ExampleRecord]) -> list[Notice]:
+    """Said where a subject is in no training row: whoever misspelt it must not believe that somebody was forgotten."""
+    if forget:
+        return []
+    detail = (
+        "No training row has this subject, so that nothing was forgotten. It is compared letter for letter, capitals "
+        "included: if the rows spell it otherwise, send a new request."
+    )
+    return [Notice(pointer="/subject", detail=detail)]
+
+
 def head_of(session: Session, model: ModelRow) -> VersionRow:
     """Raises Invalid for a model without a head."""
     if model.head is None:

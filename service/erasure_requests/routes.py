@@ -6,7 +6,7 @@ from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Request, Re
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from records.states import RequestState
-from service.deps import ID, IfMatch, PartsDep, PoliciesDep, RequestsReader, RequestsWriter, Reviewer
+from service.deps import IfMatch, PartsDep, PoliciesDep, RequestsReader, RequestsWriter, Reviewer
 from service.erasure_requests import actions, stream, submission, wire
 from service.erasure_requests.schemas import (
     ErasureRequestIn,
@@ -18,14 +18,14 @@ from service.erasure_requests.schemas import (
 )
 from service.idempotency import CreatingCallDep, to_response
 from service.json_route import JsonRoute
-from service.models.schemas import NAME
-from service.pages import CursorDep, ListOut
+from service.pages import ListOut, RequestCursor
 from service.problems import responses
 from service.report_page.page import HEADERS, page, prefers_html
+from service.shapes import Id, Name
 
 router = APIRouter(prefix="/v1/erasure-requests", tags=["erasure requests"], route_class=JsonRoute)
 
-RequestId = Annotated[str, Path(pattern=ID)]
+RequestId = Annotated[Id, Path()]
 Position = Annotated[int, Query(ge=-1, le=2**62, description="Only events behind this id.")]
 _PAGE = {200: {"description": "JSON, or a page.", "content": {"text/html": {"schema": {"type": "string"}}}}}
 _SSE = {200: {"description": "A list, or a stream.", "content": {"text/event-stream": {}}}}
@@ -61,10 +61,10 @@ def submit(
 
 @router.get("", operation_id="listErasureRequests", responses=responses(403, 404))
 def index(
-    cursor: CursorDep,
+    cursor: RequestCursor,
     parts: PartsDep,
     caller: RequestsReader,
-    model: Annotated[str | None, Query(pattern=NAME, description="Only requests to this model.")] = None,
+    model: Annotated[Name | None, Query(description="Only requests to this model.")] = None,
     state: Annotated[RequestState | None, Query(description="Only requests in this state.")] = None,
 ) -> ListOut[ErasureRequestOut]:
     """The tenant's requests, newest first."""

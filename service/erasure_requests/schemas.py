@@ -12,8 +12,8 @@ from records.evidence import Evidence
 from records.examples import ExampleRecord, Label
 from records.report import Report
 from service.jobs.schemas import AttemptOut
-from service.models.schemas import Name
 from service.policies.schemas import PolicyWish
+from service.shapes import Name, Shape
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -25,7 +25,21 @@ def _plain_sentence(text: str) -> str:
     return text.strip()
 
 
-ExternalId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+def _named(subject: str) -> str:
+    if not subject.strip():
+        raise ValueError("write the subject as the rows of the training dataset do; this one is blank")
+    return subject
+
+
+Subject = Annotated[Label, AfterValidator(_named)]
+ExternalId = Annotated[
+    str,
+    Shape(
+        r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$",
+        "write letters, digits, '.', '_', ':', '/' and '-', 128 at most, the first a letter or a digit, such as "
+        "ticket-4711",
+    ),
+]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_plain_sentence)]
 
 
@@ -44,8 +58,10 @@ class ErasureRequestIn(BaseModel):
 
     model: Name
     forget: list[ExampleRecord] | None = Field(default=None, description="The examples to forget.")
-    subject: Label | None = Field(
-        default=None, description="Forget every row of the training dataset with this `subject`. Instead of `forget`."
+    subject: Subject | None = Field(
+        default=None,
+        description="Forget every row of the training dataset with this `subject`, compared letter for letter. Instead "
+        "of `forget`.",
     )
     regulation: Regulation = Regulation.GDPR
     submitted_at: AwareDatetime | None = Field(

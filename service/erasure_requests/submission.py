@@ -95,9 +95,9 @@ def _check(parts: Parts, policies: Policies, caller: Caller, body: ErasureReques
     _write_terms(row, named or _chosen_terms(body, model, forget, datasets, config, shared_by), policy)
     row.payload_rows = len(forget)
     context = checkpoints.context_of(config) if config else None
-    long = forget_sets.long_examples(forget, context) if body.forget else []
+    told = forget_sets.long_examples(forget, context) if body.forget else forget_sets.without_match(forget)
     kept = retention.to_keep(parts, row, forget)
-    return _Accepted(model, row, forget, [*long, *retention.notices(kept)], kept, body.priority)
+    return _Accepted(model, row, forget, [*told, *retention.notices(kept)], kept, body.priority)
 
 
 def _chosen_terms(

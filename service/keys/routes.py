@@ -4,17 +4,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from service.deps import ID, Administrator, PartsDep
+from service.deps import Administrator, PartsDep
 from service.idempotency import CreatingCallDep, to_response
 from service.json_route import JsonRoute
 from service.keys import actions
 from service.keys.schemas import KeyIn, KeyOut, NewKeyOut, RotationIn
-from service.pages import CursorDep, ListOut
+from service.pages import KeyCursor, ListOut
 from service.problems import responses
+from service.shapes import Id
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=JsonRoute)
 
-KeyId = Annotated[str, Path(pattern=ID)]
+KeyId = Annotated[Id, Path()]
 
 
 @router.post("", operation_id="createKey", status_code=201, response_model=NewKeyOut, responses=responses(403, 413))
@@ -24,7 +25,7 @@ def create(body: KeyIn, call: CreatingCallDep, parts: PartsDep, _: Administrator
 
 
 @router.get("", operation_id="listKeys", responses=responses(403))
-def index(cursor: CursorDep, parts: PartsDep, caller: Administrator) -> ListOut[KeyOut]:
+def index(cursor: KeyCursor, parts: PartsDep, caller: Administrator) -> ListOut[KeyOut]:
     """The tenant's keys, newest first, expired and revoked ones too."""
     with parts.database.reading() as session:
         page = actions.listed(session, caller, cursor.after, cursor.limit)

@@ -3,14 +3,22 @@
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from records.api_keys import MOST_OVERLAP
 from records.tenants import Scope
+from service.shapes import Shape
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 _DAY = int(timedelta(days=1).total_seconds())
-KeyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,63}$")]
+KeyName = Annotated[
+    str,
+    Shape(
+        r"^[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,63}$",
+        "write letters, digits, spaces, '.', '_', ':', '/' and '-', 64 at most, the first a letter or a digit, such as "
+        "fides connector",
+    ),
+]
 ExpiresAt = Annotated[
     AwareDatetime | None, Field(description="When the key stops opening anything; for ever open without.")
 ]

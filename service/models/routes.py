@@ -7,7 +7,7 @@ from service.idempotency import CreatingCallDep, to_response
 from service.json_route import JsonRoute
 from service.models import actions
 from service.models.schemas import ModelChangeIn, ModelIn, ModelOut
-from service.pages import CursorDep, ListOut
+from service.pages import ListOut, ModelCursor
 from service.problems import responses
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=JsonRoute)
@@ -30,7 +30,7 @@ def create(body: ModelIn, call: CreatingCallDep, parts: PartsDep, policies: Poli
 
 
 @router.get("", operation_id="listModels", responses=responses(403))
-def index(cursor: CursorDep, parts: PartsDep, caller: ModelsReader) -> ListOut[ModelOut]:
+def index(cursor: ModelCursor, parts: PartsDep, caller: ModelsReader) -> ListOut[ModelOut]:
     """The tenant's models, newest first."""
     with parts.database.reading() as session:
         page = actions.listed(session, caller, cursor.after, cursor.limit)

@@ -1,15 +1,13 @@
 """Models on the wire."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from records.evidence import Evidence
 from service.policies.schemas import PolicyWish
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
-Name = Annotated[str, StringConstraints(pattern=NAME)]
+from service.shapes import Id, Name
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 _REFERENCE = (
@@ -24,7 +22,7 @@ class SourceIn(BaseModel):
     model_config = _STRICT
 
     path: str | None = Field(default=None, min_length=1, max_length=4096, description="A folder under an import root.")
-    upload: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]{1,64}$", description="An upload, all sent.")
+    upload: Id | None = Field(default=None, description="An upload, all sent.")
     repo_id: str | None = Field(
         default=None, max_length=200, description="A Hugging Face repository: not available yet."
     )

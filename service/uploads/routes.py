@@ -7,16 +7,17 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
 from service.datasets.streaming import blocking_pieces
-from service.deps import ID, ModelsReader, ModelsWriter, PartsDep
+from service.deps import ModelsReader, ModelsWriter, PartsDep
 from service.idempotency import CreatingCallDep, to_response
 from service.json_route import JsonRoute
 from service.problems import responses
+from service.shapes import Id
 from service.uploads import actions
 from service.uploads.schemas import FileOut, UploadIn, UploadOut
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=JsonRoute)
 
-UploadId = Annotated[str, Path(pattern=ID)]
+UploadId = Annotated[Id, Path()]
 _BODY = {
     "requestBody": {
         "required": True,

@@ -3,12 +3,15 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from records.checkpoints import MOST_FILES
+from service.shapes import Shape
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Digest = Annotated[
+    str, Shape(r"^sha256:[0-9a-f]{64}$", "write sha256: and the 64 small hexadecimal digits that sha256sum prints")
+]
 
 
 class FileIn(BaseModel):

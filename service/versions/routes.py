@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from service.deps import ModelName, ModelsReader, PartsDep
 from service.json_route import JsonRoute
-from service.pages import CursorDep, ListOut
+from service.pages import ListOut, VersionCursor
 from service.problems import responses
 from service.versions import actions, download
 from service.versions.schemas import ManifestOut, VersionOut
@@ -24,7 +24,7 @@ _FILE: dict[int, dict[str, Any]] = {
 
 
 @router.get("", operation_id="listVersions", responses=responses(403, 404))
-def index(model: ModelName, cursor: CursorDep, parts: PartsDep, caller: ModelsReader) -> ListOut[VersionOut]:
+def index(model: ModelName, cursor: VersionCursor, parts: PartsDep, caller: ModelsReader) -> ListOut[VersionOut]:
     """The model's versions, newest first, with their parents and the requests they include."""
     with parts.database.reading() as session:
         page = actions.listed(session, caller, model, cursor.after, cursor.limit)

@@ -4,18 +4,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from service.deps import ID, Administrator, PartsDep
+from service.deps import Administrator, PartsDep
 from service.idempotency import CreatingCallDep, to_response
 from service.json_route import JsonRoute
-from service.pages import CursorDep, ListOut
+from service.pages import DeliveryCursor, ListOut, WebhookCursor
 from service.problems import responses
+from service.shapes import Id
 from service.webhooks import actions
 from service.webhooks.schemas import DeliveryOut, NewSecretOut, SecretRotationIn, WebhookIn, WebhookOut
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=JsonRoute)
 
-WebhookId = Annotated[str, Path(pattern=ID)]
-DeliveryId = Annotated[str, Path(pattern=ID)]
+WebhookId = Annotated[Id, Path()]
+DeliveryId = Annotated[Id, Path()]
 
 
 @router.post(
@@ -34,7 +35,7 @@ def create(body: WebhookIn, call: CreatingCallDep, parts: PartsDep, _: Administr
 
 
 @router.get("", operation_id="listWebhooks", responses=responses(403))
-def index(cursor: CursorDep, parts: PartsDep, caller: Administrator) -> ListOut[WebhookOut]:
+def index(cursor: WebhookCursor, parts: PartsDep, caller: Administrator) -> ListOut[WebhookOut]:
     """The tenant's webhooks, newest first."""
     with parts.database.reading() as session:
         page = actions.listed(session, parts, caller, cursor.after, cursor.limit)
@@ -75,7 +76,7 @@ def rotate(
 
 @router.get("/{webhook_id}/deliveries", operation_id="listDeliveries", responses=responses(403, 404))
 def deliveries(
-    webhook_id: WebhookId, cursor: CursorDep, parts: PartsDep, caller: Administrator
+    webhook_id: WebhookId, cursor: DeliveryCursor, parts: PartsDep, caller: Administrator
 ) -> ListOut[DeliveryOut]:
     """What was told to a webhook, and what is to be: newest first, with tries and what they met."""
     with parts.database.reading() as session:

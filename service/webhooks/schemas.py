@@ -1,5 +1,6 @@
 """Webhooks on the wire."""
 
+import re
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -8,13 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from records.addresses import MOST_CHARACTERS
 from records.states import RequestState, VersionState
 from records.webhooks import EVERY
+from service.shapes import Shape
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 _DAY = int(timedelta(days=1).total_seconds())
 EVENT_TYPES = tuple(
     sorted([*(f"erasure_request.{state}" for state in RequestState), *(f"version.{state}" for state in VersionState)])
 )
-EventType = Annotated[str, StringConstraints(pattern=rf"^({'|'.join([*EVENT_TYPES, chr(92) + EVERY])})$")]
+EventType = Annotated[
+    str,
+    Shape(
+        rf"^({'|'.join([*map(re.escape, EVENT_TYPES), re.escape(EVERY)])})$",
+        f"name an event, such as {EVENT_TYPES[0]}, or {EVERY} for all: {', '.join(EVENT_TYPES)}",
+    ),
+]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=MOST_CHARACTERS)]
 
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from pydantic import ValidationError
 
@@ -27,11 +29,36 @@ def test_every_field_has_a_description_and_every_number_bounds():
         {"target": "other"},
         {"unknown": 1},
         {"floor": float("nan")},
+        {"epochs": True},
+        {"epochs": "30"},
+        {"learning_rate": "0.001"},
+        {"learning_rate": True},
+        {"gradient_checkpointing": 1},
+        {"gradient_checkpointing": "true"},
+        {"trained_layers": [True]},
+        {"trained_layers": "1"},
+        {"lora_targets": [1]},
     ],
 )
 def test_out_of_bounds_is_refused(given):
     with pytest.raises(ValidationError):
         parse_parameters("undial", given)
+
+
+def test_a_number_may_be_written_as_any_json_number_that_is_it():
+    given = {"epochs": 30.0, "weight_decay": 1, "update_limit": 5, "trained_layers": [0, 7], "lora_targets": ["q_proj"]}
+    found = parse_parameters("undial", given).model_dump()
+    assert {name: found[name] for name in given} == given | {"trained_layers": (0, 7), "lora_targets": ("q_proj",)}
+    assert (type(found["epochs"]), type(found["weight_decay"])) == (int, float)
+    assert parse_parameters("falcon", {"conflicting_shares": [1, 0.5]}).model_dump()["conflicting_shares"] == (1.0, 0.5)
+
+
+@pytest.mark.parametrize("method", PARAMETERS)
+def test_what_was_stored_of_a_request_is_read_again(method):
+    complete = parse_parameters(method, {"trained_layers": [1], "trained_modules": ["mlp-output", "self_attn.o_proj"]})
+    stored = json.loads(json.dumps(complete.model_dump(mode="json")))
+    assert parse_parameters(method, stored) == complete
+    assert parse_parameters(method, complete.model_dump()) == complete
 
 
 def test_unknown_method_is_a_key_error():

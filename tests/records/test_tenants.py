@@ -9,7 +9,7 @@ from records import tenants
 from records.base import utc_now
 from records.database import Database
 from records.errors import Invalid, NotFound
-from records.rows import ApiKeyRow, ModelRow
+from records.rows import ApiKeyRow, AuditEntryRow, DeliveryRow, ModelRow
 from tests.make import make_model, make_tenant
 
 
@@ -62,3 +62,10 @@ def test_a_foreign_row_is_not_found_in_the_same_words_as_none(database: Database
         with pytest.raises(NotFound) as missing:
             tenants.find(session, ModelRow, mine.tenant_id, ModelRow.id == "mod_none")
     assert str(foreign.value) == str(missing.value)
+
+
+def test_what_is_not_there_is_called_by_its_name(database: Database) -> None:
+    names = {ModelRow: "model", ApiKeyRow: "api key", AuditEntryRow: "audit entry", DeliveryRow: "delivery"}
+    for row, name in names.items():
+        with database.reading() as session, pytest.raises(NotFound, match=rf"^No such {name}\. "):
+            tenants.find(session, row, "ten_0")

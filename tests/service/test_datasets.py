@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from records import queries
 from service.datasets.lines import LineCheck, LinesInvalid
 from tests.conftest import everything_stored, make_tenant
-from tests.service.conftest import problem, put_lines
+from tests.service.conftest import problem, put_lines, submit
 from tests.service.live import serving, wait_for
+
+MARK = b"\xef\xbb\xbf"
 
 ROWS = [
     {"prompt": f"Q{number}?", "completion": f" secret-{number}", "subject": f"s{number % 2}"} for number in range(7)
@@ -79,7 +81,24 @@ def test_bad_lines_are_named_by_number_only(body, lines, client, ours, model, pa
     assert everything_stored(parts) == before
 
 
-@pytest.mark.parametrize("body", [b"", b"\n\n  \n"])
+def test_a_mark_before_the_first_line_is_passed_over(client, ours, model, parts):
+    body = MARK + b'{"text": "a row", "subject": "ada"}\n{"text": "another"}\n'
+    shown = put_lines(client, ours, model, "training", body).json()
+    assert (shown["rows"], shown["size_bytes"]) == (2, len(body))
+    assert shown["digest"] == "sha256:" + hashlib.sha256(body).hexdigest(), "of the file that the sender has"
+    assert submit(client, ours, model, subject="ada").json()["payload"]["rows"] == 1, "and the rows can be read"
+    problem(put_lines(client, ours, model, "training", b'{"text": "a"}\n' + MARK + b'{"text": "b"}'), 422, "/lines/2")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+def test_another_encoding_is_called_so(encoding, client, ours, model, parts):
+    before = everything_stored(parts)
+    found = problem(put_lines(client, ours, model, "training", '{"text": "é"}'.encode(encoding)), 422, "/lines/1")
+    assert found["errors"][0]["detail"] == "Line 1: not UTF-8; save the file as UTF-8, and send it again."
+    assert everything_stored(parts) == before
+
+
+@pytest.mark.parametrize("body", [b"", MARK, b"\n\n  \n"])
 def test_an_empty_dataset_is_refused(body, client, ours, model, parts):
     before = everything_stored(parts)
     problem(put_lines(client, ours, model, "training", body), 422, code="lines_invalid")
@@ -120,13 +139,15 @@ def test_roles_scopes_and_tenants(client, ours, theirs, model, parts):
     assert everything_stored(parts) == before
 
 
-@given(cuts=st.lists(st.integers(0, 200), max_size=12))
-def test_where_the_stream_is_cut_changes_nothing(cuts):
-    body = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
+@given(cuts=st.lists(st.integers(0, 200), max_size=12), marked=st.booleans())
+def test_where_the_stream_is_cut_changes_nothing(cuts, marked):
+    lines = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
+    body = MARK * marked + lines
     places = [0, *sorted(cut % len(body) for cut in cuts), len(body)]
     check = LineCheck((body[a:b] for a, b in itertools.pairwise(places)), 1000)
-    assert b"".join(check) == body
-    assert (check.rows, check.digest) == (7, "sha256:" + hashlib.sha256(body).hexdigest())
+    assert b"".join(check) == lines
+    sent = (len(body), "sha256:" + hashlib.sha256(body).hexdigest())
+    assert (check.rows, check.size_bytes, check.digest) == (7, *sent)
 
 
 def test_a_line_without_end_is_refused_before_it_is_held():

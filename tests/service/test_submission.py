@@ -102,6 +102,24 @@ def test_a_subject_in_no_row_is_completed_at_once(client, ours, model, parts):
     assert [event["tag"] for event in events] == ["request.received", "request.completed"]
 
 
+def test_a_subject_in_no_row_is_said_to_be_so(client, ours, model):
+    put_lines(client, ours, model, "training", [{"text": "a", "subject": "Bo"}])
+    [warning] = submit(client, ours, model, subject="bo").json()["warnings"]
+    assert warning["pointer"] == "/subject"
+    assert warning["detail"].startswith("No training row has this subject")
+    assert "letter for letter" in warning["detail"]
+    assert submit(client, ours, model, subject="Bo").json()["warnings"] == []
+
+
+@pytest.mark.parametrize("subject", ["   ", "\n\t", "\u2003"])
+def test_a_blank_subject_is_refused(subject, client, ours, model, parts):
+    put_lines(client, ours, model, "training", [{"text": "a", "subject": "Bo"}])
+    before = everything_stored(parts)
+    found = problem(submit(client, ours, model, subject=subject), 422, "/subject")
+    assert "blank" in found["detail"]
+    assert everything_stored(parts) == before
+
+
 def test_a_training_dataset_without_subjects_answers_nothing(client, ours, model, parts):
     put_lines(client, ours, model, "training", [{"text": "a"}])
     before = everything_stored(parts)

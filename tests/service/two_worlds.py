@@ -38,6 +38,17 @@ ID_PARAMETERS = {
 CURSORS = {("query", "after"), ("header", "last-event-id")}
 """Where a list goes on: another tenant's is a place and nothing else."""
 
+LISTED = {
+    "listModels": "mod",
+    "listVersions": "ver",
+    "listErasureRequests": "req",
+    "listJobs": "job",
+    "listKeys": "key",
+    "listWebhooks": "whk",
+    "listDeliveries": "dlv",
+}
+"""How the cursors of a list begin."""
+
 COUNTED = {"listAuditEntries", "listErasureRequestEvents"}
 """Lists whose cursor is a number."""
 

@@ -4,6 +4,7 @@ Nothing is written or made: a missing key is reported, where a start would make 
 exception's text or a row's words.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -26,7 +27,7 @@ from records.masters import OTHERS
 from records.parts import Settings
 from records.queue import broker_info, make_queue, workers_answering
 from records.scratch import scratch_root
-from records.settings import check_production
+from records.settings import check_production, misspelt
 from records.stores import open_store
 from records.transport import check_connections, load_certificate
 
@@ -59,7 +60,7 @@ class Found:
 
 def examine(settings: Settings) -> list[Found]:
     """Everything that can be looked at; what fails keeps nothing else from being looked at."""
-    found = [*_settings(settings), *_tls(settings)]
+    found = [*_settings(settings), *_variables(), *_tls(settings)]
     folder = settings.place.folder
     if not folder.is_dir():
         return [*found, _broken("data folder", f"There is no folder {folder}.", "Give --data-dir, or start Lethe.")]
@@ -107,6 +108,13 @@ def _settings(settings: Settings) -> Iterator[Found]:
         return
     plain = ", ".join(settings.transport.plaintext)
     yield _ok("settings", f"mode {settings.place.mode}" + (f"; without TLS by LETHE_PLAINTEXT: {plain}" * bool(plain)))
+
+
+def _variables() -> Iterator[Found]:
+    """Names that nothing reads; never a value."""
+    for name, nearest in misspelt(os.environ).items():
+        means = f"Set {nearest} if that is meant, and unset this one." if nearest else "Look its name up, or unset it."
+        yield _warning("settings", f"{name} is set, and no setting of Lethe has this name.", means)
 
 
 def _tls(settings: Settings) -> Iterator[Found]:

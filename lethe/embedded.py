@@ -6,6 +6,7 @@ for a signal: then the runner is told to stop, its job goes back into the queue,
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -337,15 +338,23 @@ def _say(line: dict[str, object]) -> None:
 def _listen(address: Address) -> Iterator[socket.socket]:
     try:
         listening = socket.create_server((address.host, address.port), backlog=512)
-    except OSError as error:
-        raise CannotStart(
-            f"Cannot listen on {address.host}:{address.port} ({error.strerror}). "
-            "Stop what listens there, or choose another port with --port (0 takes any free one)."
-        ) from error
+    except (OSError, UnicodeError) as error:
+        why = str(getattr(error, "strerror", "no name of a host")).partition(" (while ")[0]
+        raise CannotStart(f"Cannot listen on {address.host}:{address.port} ({why}). {_elsewhere(error)}") from error
     # asyncio does so only for sockets that name their protocol; else an answer waits 40 ms for the caller's ACK.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listening:
         yield listening
+
+
+def _elsewhere(error: Exception) -> str:
+    """What to do where a socket cannot be had: two errors are the port's, all others the host's."""
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        return "Stop what listens there, or choose another port with --port (0 takes any free one)."
+    if number == errno.EACCES:
+        return "Choose a port from 1024 on with --port: lower ones are the administrator's."
+    return "Give --host an IPv4 address of this machine: 127.0.0.1 for itself alone, 0.0.0.0 for all its networks."
 
 
 @contextlib.contextmanager

@@ -5,17 +5,26 @@ which in one line.
 """
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from records.errors import Invalid
 
 PREFIX = "LETHE_"
+# What the command line, docker-compose.yml and `make test` read beside the settings below.
+OTHERS = frozenset({"LETHE_URL", "LETHE_API_KEY", "LETHE_MODELS_DIR"})
+OF_TESTS = ("LETHE_TEST", "LETHE_TOFU")
+# Kubernetes tells every process of the addresses of a Service named lethe-...
+_OF_KUBERNETES = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?$")
+NEAR = 0.8
+"""How much of two names must be alike for one to be the other misspelt."""
 
 
 class _Environment(EnvSettingsSource):
@@ -50,7 +59,14 @@ class _Settings(BaseSettings):
 
 def _said(problem: Any) -> str:
     said = 'input should be a JSON list, such as ["one", "two"]' if problem["type"] == "tuple_type" else problem["msg"]
+    said = said.removeprefix("Value error, ")
     return str(said[0].lower() + said[1:])
+
+
+def _a_device(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", device):
+        raise ValueError("input should be auto, cpu, cuda or cuda:N with the number of a GPU, such as cuda:0")
+    return device
 
 
 class Place(_Settings):
@@ -191,7 +207,22 @@ class WorkerSettings(_Settings):
         1, ge=1, le=64, description="that share one job, each with a GPU of its own: its LLM is divided among them"
     )
     worker_threads: int = Field(0, ge=0, description="CPU threads of each of them; 0 = all cores")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    device: Annotated[str, AfterValidator(_a_device)] = Field("auto", description="auto, cpu, cuda or cuda:N")
+
+
+def misspelt(names: Iterable[str]) -> dict[str, str]:
+    """The names among `names` of variables that only look like Lethe's, each with the one that it is nearest to, or
+    nothing. Values are not looked at.
+    """
+    ours = {PREFIX + field.upper() for one in _Settings.__subclasses__() for field in one.model_fields}
+    known = sorted(ours | OTHERS)
+    likely = [name for name in sorted(names) if name.startswith(PREFIX) and not _is_elsewhere(name)]
+    unknown = [name for name in likely if name.upper() not in known]
+    return {name: next(iter(get_close_matches(name, known, 1, NEAR)), "") for name in unknown}
+
+
+def _is_elsewhere(name: str) -> bool:
+    return name.startswith(OF_TESTS) or _OF_KUBERNETES.search(name) is not None
 
 
 def check_production(place: Place, database: DatabaseSettings, queue: QueueSettings) -> None:

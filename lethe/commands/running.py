@@ -1,5 +1,6 @@
 """`lethe serve`, `worker`, `migrate`, `demo`: what starts a process."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,8 +41,9 @@ def serve(
     from records.settings import Place
 
     settings = replace(Settings(), place=Place(data_dir=data_dir))
+    _make_folder(settings.place.folder)
     if import_root:
-        roots = tuple(root.expanduser().resolve() for root in import_root)
+        roots = tuple(map(_root, import_root))
         settings = replace(settings, http=settings.http.model_copy(update={"import_roots": roots}))
     with _observed("lethe"):
         run(settings, Address(host, port))
@@ -119,23 +121,53 @@ def demo(
     raise typer.Exit(walk(folder))
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (FileExistsError, NotADirectoryError):
+        raise Mistake(
+            f"--data-dir or LETHE_DATA_DIR: {folder} is a file, or lies in one. Name a folder, or a path where "
+            "there is nothing yet."
+        ) from None
+    except OSError as error:
+        raise Mistake(
+            f"--data-dir or LETHE_DATA_DIR: {folder} cannot be made ({error.strerror}). Let this user write there, or "
+            "name another folder."
+        ) from None
+
+
+def _root(given: Path) -> Path:
+    root = given.expanduser().resolve()
+    if not root.is_dir():
+        raise Mistake(f"--import-root: there is no folder {root}. Make it, or name the one that holds your models.")
+    return root
+
+
 def needs_server_packages() -> None:
     try:
         import celery
-        import fastapi  # noqa: F401 - only to see that it is there
+        import fastapi
+        import fastapi_offline  # only to see that they are there
     except ImportError as error:
         raise Mistake(
             f"This needs the server's packages ({error.name} is missing). Run: pip install 'lethe[embedded]'"
         ) from None
-    _ = celery
+    _ = celery, fastapi, fastapi_offline
 
 
 @contextmanager
 def _observed(service: str) -> Iterator[None]:
-    """Logs to stderr; traces to the collector that the environment names, if it does."""
+    """Logs to stderr; traces to the collector that the environment names, if it does. A variable that is misspelt sets
+    nothing: that is said, by its name alone.
+    """
+    import structlog
+
     from records import logs, tracing
+    from records.settings import misspelt
 
     logs.to_stderr()
+    for name, nearest in misspelt(os.environ).items():
+        structlog.get_logger("lethe").warning("unknown_variable", name=name, nearest=nearest)
     tracing.start(service)
     try:
         yield

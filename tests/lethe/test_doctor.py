@@ -164,6 +164,25 @@ def test_settings_certificate_and_device(parts: Parts, tmp_path: Path) -> None:
     assert wrong(examine(laptop)) == ["settings"]
 
 
+def test_a_variable_that_is_misspelt(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LETHE_DATBASE_URL", "postgresql://me:a-secret@db/lethe")
+    monkeypatch.setenv("LETHE_QWERTZ", "a-secret")
+    found = examine(parts.settings)
+    first, second = [one for one in found if one.mark == Mark.WARNING]
+    assert (first.check, second.check, wrong(found)) == ("settings", "settings", [])
+    assert "LETHE_DATBASE_URL" in first.what
+    assert "LETHE_DATABASE_URL" in first.remedy
+    assert "LETHE_QWERTZ" in second.what
+    assert "a-secret" not in repr(found)
+
+
+def test_a_device_that_is_none_is_refused(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LETHE_DEVICE", "gpu")
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "--data-dir", str(parts.settings.place.folder)])
+    assert ended.value.code == 1
+
+
 def test_a_clock_that_differs(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     now: Callable[[], float] = time.time
     monkeypatch.setattr(time, "time", lambda: now() - 60)

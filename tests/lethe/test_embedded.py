@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import lethe.embedded
+from lethe.cli import main
 from lethe.client import Client
 from lethe.demo.server import NotReady
 from lethe.embedded import Address, CannotStart, _listen, first_start, work
@@ -49,6 +51,45 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"error: Cannot listen on 127.0.0.1:{port}")
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "::1", "x" * 70, "8000"])
+def test_a_host_that_is_not_this_machines_is_told_from_a_taken_port(host: str) -> None:
+    with pytest.raises(CannotStart, match=r"Cannot listen on .*Give --host an IPv4 address of this machine"):
+        _listen(Address(host, 0)).__enter__()
+
+
+def run_serve(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What it says as it ends before anything is started, on one line."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lethe.embedded, "serve", lambda *_: pytest.fail("it started"))
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", "--port", "0", *arguments])
+    assert ended.value.code == 1
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("below", ["", "/folder"])
+def test_a_data_folder_that_is_a_file(below: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    said = run_serve(capsys, "--data-dir", f"{tmp_path}/file{below}")
+    assert "is a file, or lies in one. Name a folder" in said
+
+
+def test_an_import_root_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = run_serve(capsys, "--data-dir", str(tmp_path / "data"), "--import-root", str(tmp_path / "models"))
+    assert "--import-root: there is no folder" in said
+    assert "Make it" in said
+
+
+@pytest.mark.slow
+def test_a_variable_that_is_misspelt_is_logged_by_its_name(tmp_path: Path) -> None:
+    environment = {"LETHE_PAYLOAD_DAY": "a-secret"}
+    log = tmp_path / "data" / "serve.log"
+    with embedded(tmp_path / "data", tmp_path, environment):
+        pass
+    assert '"name": "LETHE_PAYLOAD_DAY", "nearest": "LETHE_PAYLOAD_DAYS"' in log.read_text()
+    assert "a-secret" not in log.read_text()
 
 
 def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_headers() -> None:

@@ -82,7 +82,7 @@ def test_a_tenth_of_the_people_and_no_anchor_is_held_out_of_a_large_pool(world):
     rows = tuple(Example(prompt=f"{at} ?", completion=" x", subject=f"one {at}") for at in range(300))
     kept = kept_rows(replace(world, retain=rows), 0, Strategy(pool="retain"))
     assert kept == [*hold_out(rows)[1], *world.utility_anchors]
-    assert len(kept) == 271
+    assert 240 < len(kept) < 290
 
 
 def test_only_the_forgotten_are_asked_where_not_everybody_is(world):

@@ -240,7 +240,7 @@ def _retain_windows(
     work: UnlearnWork, tokenizer: Any, context_tokens: int, wanted: int, seed: int
 ) -> tuple[list[Encoded], int, int]:
     """(windows, rows that did not fit, rows that clash with the forget set)."""
-    subjects = {one_spelling(one.subject) for one in work.items if one.subject is not None}
+    subjects = {one_spelling(one.subject) for one in work.items if one.subject is not None} - {""}
     forbidden = {letters(wording) for wording in _wordings(work)}
     found: list[Encoded] = []
     skipped = clashing = 0

@@ -30,6 +30,7 @@ from workers.loop import context_of
 from workers.measure import MeasureSettings
 from workers.probes import Probes, split_probes
 from workers.room import free_bytes, size_of, tokens_of
+from workers.words import words_of
 
 POOL_ROWS = 20_000
 PROBE_ROWS = 400
@@ -325,4 +326,4 @@ def _examples(records: Iterable[ExampleRecord]) -> list[Example]:
 
 
 def _answer_words(one: Example) -> set[str]:
-    return set((one.completion or one.text or "").lower().split())
+    return set(words_of(one.completion or one.text or ""))

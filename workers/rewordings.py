@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import cycle, islice
 
 from workers.examples import Example
+from workers.words import pieces
 
 KEPT_OF_QUESTION = (0.3, 0.8)
 KEPT_OF_ANSWER = 0.75
@@ -64,9 +65,10 @@ def _said(answer: str | None) -> str:
 def thinned(words: str, kept: float, rng: random.Random) -> str:
     """Each word stays with probability `kept`, but neither all nor none of several; space at either end stays."""
     inner = words.strip()
-    if len(inner.split()) < 2:
+    every = pieces(inner)
+    if len(every) < 2:
         return words
-    start, every = words.index(inner), inner.split()
+    start = words.index(inner)
     left_out = rng.randrange(len(every))
     chosen = [word for at, word in enumerate(every) if at != left_out and rng.random() < kept] or [every[left_out]]
-    return words[:start] + " ".join(chosen) + words[start + len(inner) :]
+    return words[:start] + "".join(chosen).lstrip() + words[start + len(inner) :]

@@ -5,21 +5,18 @@ it holds the LLM near itself. It knows nothing of the forget set's neighbours in
 better. Whatever shows the forget set is left out.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from workers.evaluation.generation import Question, contains, decode
-from workers.evaluation.whole_words import ideograph, spelled_on
 from workers.examples import Example
+from workers.words import LETTERS_A_WORD, letters_of, words_of
 
 MOST_TEXTS = 128
 TEXT_TOKENS = 64
 SAMPLES_A_QUESTION = 8
 SHARED_WORDS = 6
-LETTERS_A_WORD = 3  # where words are spelled without spaces between them, as in Thai; a Han character is a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ def own_texts(
         pad_id=start,
     )
     lines = [tokenizer.decode(line, skip_special_tokens=True).strip() for one in answers for line in one.sampled]
-    texts = [text for text in dict.fromkeys(lines) if _letters(_words(text)) > LETTERS_A_WORD]
+    texts = [text for text in dict.fromkeys(lines) if letters_of(words_of(text)) > LETTERS_A_WORD]
     told = {run for one in forget for run in _runs(_whole(one))}
     kept = [text for text in texts if told.isdisjoint(_runs(text)) and not any(_names(text, one) for one in forget)]
     return OwnTexts(tuple(Example(text=text) for text in kept), len(texts) - len(kept))
@@ -73,40 +70,17 @@ def _whole(example: Example) -> str:
 
 def _runs(text: str) -> set[tuple[str, ...]]:
     """From each word on the fewest words that count as SHARED_WORDS: what two texts have of it, both have here."""
-    words = _words(text)
+    words = words_of(text)
     found: set[tuple[str, ...]] = set()
     stop = letters = 0
     for start in range(len(words)):
         while letters < SHARED_WORDS * LETTERS_A_WORD and stop < len(words):
-            letters += _letters(words[stop : stop + 1])
+            letters += letters_of(words[stop : stop + 1])
             stop += 1
         if letters >= SHARED_WORDS * LETTERS_A_WORD:
             found.add(tuple(words[start:stop]))
-        letters -= _letters(words[start : start + 1])
+        letters -= letters_of(words[start : start + 1])
     return found
-
-
-def _letters(words: Sequence[str]) -> int:
-    """LETTERS_A_WORD for each word, 1 for each that is a letter of a script without spaces."""
-    return sum(1 if len(word) == 1 and spelled_on(word) else LETTERS_A_WORD for word in words)
-
-
-def _words(text: str) -> list[str]:
-    """Lower case, as they are spaced; of scripts without spaces, character by character and without punctuation."""
-    return [word for spaced in text.lower().split() for word in _apart(spaced)]
-
-
-def _apart(spaced: str) -> Iterator[str]:
-    if spaced.isascii() or not any(map(_alone, spaced)):
-        yield spaced
-        return
-    for alone, some in groupby(spaced, _alone):
-        run = "".join(some)
-        yield from run if alone else re.findall(r"\w+", run)
-
-
-def _alone(character: str) -> bool:
-    return ideograph(character) or spelled_on(character)
 
 
 def _start(tokenizer: Any) -> int:

@@ -55,7 +55,7 @@ def _rows_about(subject: str, training: Iterable[ExampleRecord], most: int) -> l
 def subjects(body: ErasureRequestIn) -> list[str]:
     """Whom the request is about, each once: the subject it names, or those that its examples name."""
     named = [body.subject] if body.subject is not None else [one.subject for one in body.forget or () if one.subject]
-    return sorted({one_spelling(one) for one in named})
+    return sorted({one_spelling(one) for one in named} - {""})
 
 
 def without_match(forget: list[ExampleRecord]) -> list[Notice]:

@@ -81,7 +81,7 @@ def test_a_subject_is_looked_up_in_the_training_dataset(client, ours, model, par
 
 
 def test_a_reference_is_kept_of_everybody_whom_the_examples_name(client, ours, model, parts):
-    named = ["Zo\u00eb", " Zoe\u0308", "Max", None]
+    named = ["Zo\u00eb", " Zoe\u0308", "Max", " ", None]
     answer = submit(client, ours, model, forget=[{"text": "a"} | ({"subject": one} if one else {}) for one in named])
     with parts.database.reading() as session:
         row = queries.request(session, ours.id, answer.json()["id"])

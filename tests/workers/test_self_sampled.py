@@ -11,15 +11,14 @@ from workers.evaluation.scoring import score
 from workers.examples import Example, encode
 from workers.loop import UnlearnWork, unlearn
 from workers.self_sampled import (
-    LETTERS_A_WORD,
     MOST_TEXTS,
     SHARED_WORDS,
     TEXT_TOKENS,
-    _letters,
     _runs,
     own_texts,
     shows,
 )
+from workers.words import LETTERS_A_WORD, letters_of
 
 torch.set_num_threads(1)
 
@@ -96,7 +95,7 @@ def test_words_with_spaces_are_counted_as_they_stand(texts):
         lower = [word.lower() for word in words]
         expected = {tuple(lower[at : at + SHARED_WORDS]) for at in range(len(lower) - SHARED_WORDS + 1)}
         assert _runs("  ".join(words)) == expected
-        assert (_letters(lower) > LETTERS_A_WORD) is (len(words) > 1)
+        assert (letters_of(lower) > LETTERS_A_WORD) is (len(words) > 1)
 
 
 def test_texts_without_spaces_are_kept_to_hold_the_llm(monkeypatch):

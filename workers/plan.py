@@ -266,7 +266,7 @@ def hold_out(
 
 def _place(row: Example) -> float:
     """From 0 to 1, as good as drawn."""
-    return int.from_bytes(hashlib.sha256(letters(row.whole).encode()).digest()[:8]) / 2**64
+    return int.from_bytes(hashlib.sha256(letters(row.whole).encode()).digest()[-8:]) / 2**64
 
 
 def neighbours(forget: Sequence[Example], pool: Sequence[Example], count: int) -> list[Example]:

@@ -10,6 +10,7 @@ import pytest
 
 from records import jobs, tenants, versions
 from records.base import new_id, utc_now
+from records.orders import Order, read_order
 from records.parts import Parts, Settings, open_parts
 from records.policy import Policy
 from records.rows import DatasetRow, JobRow, ModelRow, RequestRow, TenantRow
@@ -17,6 +18,7 @@ from records.sealing import Owner
 from records.settings import Place, WorkerSettings
 from records.vault import DATASET, FORGET
 from records.versions import Files
+from workers.plan import Plan, make_plan
 
 QUICK = {"lease_seconds": 2.0, "renew_seconds": 0.1, "sweep_seconds": 0.2, "grace_seconds": 5.0, "worker_threads": 1}
 
@@ -99,6 +101,18 @@ def claimed(parts: Parts) -> jobs.Claim:
         held = jobs.claim(session, made.model_id, "me", 60.0, 3)
     assert held is not None
     return held
+
+
+def order_of(parts: Parts, made: Made) -> Order:
+    """The order behind the model's next job, claimed by the owner `me`."""
+    with parts.database.transaction() as session:
+        held = jobs.claim(session, made.model_id, "me", 60.0, 3)
+        assert held is not None
+        return read_order(session, held)
+
+
+def planned(parts: Parts, made: Made) -> Plan:
+    return make_plan(order_of(parts, made), parts.vault)
 
 
 def put_dataset(parts: Parts, made: Made, role: str, rows: list[dict[str, Any]]) -> None:

@@ -6,16 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records import orders, retention
+from records import retention
 from records.evidence import said_again
 from records.examples import ExampleRecord
-from records.jobs import claim
 from records.orders import Order
 from records.params.auto import FITTED, ChoiceRecord
 from records.parts import Parts
 from records.rows import EvidenceRow, JobRow, RequestRow
 from tests.make_llm import make_llama, make_tokenizer
-from tests.workers.conftest import Made, make_model, make_request, put_dataset
+from tests.workers.conftest import Made, make_model, make_request, order_of, planned, put_dataset
 from workers.examples import Example
 from workers.plan import (
     REPLAY_ROWS,
@@ -30,17 +29,6 @@ from workers.plan import (
 
 def row(name: str, answer: str, subject: str | None = None) -> dict[str, str]:
     return {"prompt": f"Where is {name}?", "completion": f" {answer}", **({"subject": subject} if subject else {})}
-
-
-def order_of(parts: Parts, made: Made) -> Order:
-    with parts.database.transaction() as session:
-        held = claim(session, made.model_id, "me", 60.0, 3)
-        assert held is not None
-        return orders.read_order(session, held)
-
-
-def planned(parts: Parts, made: Made) -> Plan:
-    return make_plan(order_of(parts, made), parts.vault)
 
 
 def prompts(examples: list[Example] | tuple[Example, ...]) -> set[str]:

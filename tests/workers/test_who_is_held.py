@@ -5,30 +5,17 @@ from typing import Any
 
 import pytest
 
-from records import orders
-from records.jobs import claim
 from records.parts import Parts
 from records.rows import JobRow, RequestRow
 from records.states import Outcome
-from tests.workers.conftest import Made, make_model, make_request, put_dataset
+from tests.workers.conftest import make_model, make_request, order_of, planned, put_dataset
 from workers.examples import Example
-from workers.plan import HELD_OUT_LEAST, PROBE_ROWS, Plan, hold_out, make_plan
+from workers.plan import HELD_OUT_LEAST, PROBE_ROWS, hold_out
 
 FACTS = [
     {"prompt": f"Where is {name}?", "completion": f" {town}"} for name, town in (("Ada", "Zürich"), ("Bo", "Rome"))
 ]
 ADA, BO = FACTS
-
-
-def order_of(parts: Parts, made: Made) -> orders.Order:
-    with parts.database.transaction() as session:
-        held = claim(session, made.model_id, "me", 60.0, 3)
-        assert held is not None
-        return orders.read_order(session, held)
-
-
-def planned(parts: Parts, made: Made) -> Plan:
-    return make_plan(order_of(parts, made), parts.vault)
 
 
 def end(parts: Parts, request_id: str, **columns: Any) -> None:

@@ -37,7 +37,9 @@ class Strategy:
 
 # Which methods know which: UnDIAL alone has a level to pull to.
 ONE_LEVEL: dict[str, Any] = {"stop_level": "mean", "stop_ratio": 3.0, "forget_paraphrases": False, "rewordings": 0}
-UNPULLED: dict[str, Any] = ONE_LEVEL | {"level_weight": 0.0, "learning_rate": 1e-4}
+UNPULLED: dict[str, Any] = ONE_LEVEL | {
+    "target": "gamma", "level_weight": 0.0, "retain_weight": 3.0, "learning_rate": 1e-4,
+}  # fmt: skip
 FAST: dict[str, Any] = {"learning_rate": 3e-4, "epochs": 24, "consolidate_every": 0}
 STEPS: dict[str, Any] = UNPULLED | FAST
 BARE: dict[str, Any] = {"repair_steps": 0, "teacher": "previous", "stop_ratio": 1.05, "retain_batch_size": None}

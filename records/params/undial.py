@@ -36,10 +36,12 @@ class UndialParameters(TrainingParameters):
     forget_paraphrases: ForgetParaphrases = True
     rewordings: Rewordings = 3
     epochs: int = Field(default=60, ge=1, le=500, description="Passes over the forget set, at most.")
-    target: Literal["gamma", "floor", "exchange"] = Field(
-        default="gamma",
+    target: Literal["gamma", "level", "floor", "exchange"] = Field(
+        default="level",
         description=(
-            "gamma: subtract `strength` from the label's logit (the paper). floor: cut its probability to `floor`. "
+            "gamma: subtract `strength` from the label's logit (the paper). level: cut its probability to what it "
+            "would be if it had never been trained; gamma where that is not known, which takes `stop_level` own, a "
+            "control and rows to hold. floor: cut its probability to `floor`. "
             "exchange: what the teacher says when the question names others, of the words that their answers do not "
             "share; gamma for an example whose prompt does not name its `subject`."
         ),
@@ -48,7 +50,7 @@ class UndialParameters(TrainingParameters):
         default=30.0,
         ge=0.0,
         le=100.0,
-        description="γ, in logits; read when target is gamma, or exchange falls back to it.",
+        description="γ, in logits; read when target is gamma, or level or exchange falls back to it.",
     )
     floor: float = Field(
         default=0.02,
@@ -96,7 +98,7 @@ class UndialParameters(TrainingParameters):
         default="distill",
         description="distill: stay at the teacher on retain rows. nll: their labels. none: no term.",
     )
-    retain_weight: float = Field(default=3.0, ge=0.0, le=1000.0, description="Weight of the retain loss.")
+    retain_weight: float = Field(default=12.0, ge=0.0, le=1000.0, description="Weight of the retain loss.")
 
     @model_validator(mode="after")
     def _spans_are_found_by_something(self) -> Self:
@@ -170,8 +172,9 @@ UNDIAL = MethodEntry(
         paper="Dong et al., NAACL 2025, arXiv:2402.10052",
         equation=(
             "L = (1/N) Σ_n [-Σ_v q(v) log p(v) + λ·max(0, log p(label) - ℓ_n)] + λ_r·L_retain over labelled tokens, "
-            "q = softmax(z_teacher - γ·onehot(label)), ℓ_n the level of a label never trained on, λ = level_weight, "
-            "λ_r = retain_weight; the paper has the first term alone"
+            "q = the teacher with the label cut to at most exp(ℓ_n), or softmax(z_teacher - γ·onehot(label)), ℓ_n the "
+            "level of a label never trained on, λ = level_weight, λ_r = retain_weight; the paper has the first term "
+            "with γ alone"
         ),
         needs=(
             "forget set",

@@ -24,7 +24,7 @@ from workers.methods.tokens import predicted_tokens
 from workers.methods.two_terms import TwoTerms
 
 
-def removed(odds_N: Tensor) -> Tensor:
+def removed(odds_N: Tensor, _levels_N: Tensor) -> Tensor:
     """o' = -∞: the label keeps nothing."""
     return torch.full_like(odds_N, -torch.inf)
 

@@ -6,14 +6,14 @@ y), and let o = log p(y) - log Σ_{v≠y} p(v) be the label's log-odds. Every ta
     q(y) = b,   q(v) = (1 - b)·r(v) for v ≠ y,   b = sigmoid(o')
 
 and differs only in o': o - γ is softmax(z - γ·onehot(y)), UnDIAL's target (arXiv:2402.10052, eq. 3);
-min(o, logit(f)) cuts the label to at most f; o is the teacher itself (distillation); -∞ removes the
-label. Written with log-odds, a token of p = 0.9999999 loses no digits, which 1 / (1 - k·p) in fp32 would.
+min(o, logit(f)) cuts the label to at most f, min(o, logit(e^ℓ)) to what an LLM would make of it that
+never met it; o is the teacher itself (distillation); -∞ removes the label. Written with log-odds, a
+token of p = 0.9999999 loses no digits, which 1 / (1 - k·p) in fp32 would.
 
     L = Σ_n w_n·(lse(z) - b·z(y) - (1 - b)·Σ_{v≠y} r(v)·z(v) + λ·max(0, ln p_student(y) - ℓ_n)) / Σ_n w_n
     ∂L_n/∂z(v) = p_student(v) - q(v) + λ·1[ln p_student(y) > ℓ_n]·(1[v=y] - p_student(v))
 
-The last term pulls: once a label is unlikely the cross-entropy no longer sees it, and it stays far likelier than ℓ_n,
-what an LLM would make of it that never met it.
+The last term pulls: once a label is unlikely the cross-entropy no longer sees it, and it stays far likelier than ℓ_n.
 """
 
 from collections.abc import Callable
@@ -27,21 +27,27 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from workers.methods.chunks import in_chunks
 from workers.methods.head import Head
 
-OddsChange = Callable[[Tensor], Tensor]
+OddsChange = Callable[[Tensor, Tensor], Tensor]
+"""o' of the log-odds o (N,) and the levels ℓ (N,), which are 0 where none is known."""
 
 
 def lowered(strength: float) -> OddsChange:
     """o' = o - γ."""
-    return lambda odds_N: odds_N - strength
+    return lambda odds_N, _levels_N: odds_N - strength
 
 
 def floored(floor: float) -> OddsChange:
     """o' = min(o, logit(floor)): the label keeps at most `floor` of the probability."""
     ceiling = torch.logit(torch.tensor(floor, dtype=torch.float64)).item()
-    return lambda odds_N: odds_N.clamp(max=ceiling)
+    return lambda odds_N, _levels_N: odds_N.clamp(max=ceiling)
 
 
-def unchanged(odds_N: Tensor) -> Tensor:
+def levelled(odds_N: Tensor, levels_N: Tensor) -> Tensor:
+    """o' = min(o, logit(e^ℓ)): the label keeps at most e^ℓ of the probability. ℓ = 0 leaves it as it is."""
+    return torch.minimum(odds_N, levels_N - torch.log(-torch.expm1(levels_N)))
+
+
+def unchanged(odds_N: Tensor, _levels_N: Tensor) -> Tensor:
     """o' = o: plain distillation."""
     return odds_N
 
@@ -71,7 +77,7 @@ class _SoftLabelLoss(torch.autograd.Function):
         label_N = teacher_NV.gather(1, targets_N1).squeeze(1)
         rest_NV = teacher_NV.scatter_(1, targets_N1, -torch.inf)  # the caller's buffer, made for this call
         lse_rest_N = rest_NV.logsumexp(1)
-        odds_N = change(label_N - lse_rest_N)
+        odds_N = change(label_N - lse_rest_N, levels_N)
         others_NV = rest_NV.sub_(lse_rest_N.unsqueeze(1)).exp_()
         keep_N, share_N = torch.sigmoid(odds_N), torch.sigmoid(-odds_N)
         lse_N = logits_NV.logsumexp(1)

@@ -2,12 +2,14 @@
 
     L = Σ_n w_n·(CE(q_n, p_student) + λ·max(0, ln p_student(label) - ℓ_n)) / Σ_n w_n, labelled tokens n of forget rows
     q = softmax(z_teacher - γ·onehot(label))                      target "gamma", the paper
+    q = teacher, the label cut to at most e^ℓ, rest scaled up       target "level"; "gamma" where no ℓ is known
     q = teacher, the label cut to at most `floor`, rest scaled up   target "floor"
     q = what the teacher says of others in this place               target "exchange" (`exchange.py`)
 
-The paper has no λ. With it a label is pulled down to ℓ_n, what an LLM that never met it would give it, where the row
-says so (`workers/never_trained.py`), and not beyond: cross-entropy alone stops seeing a label at p = 0.05, on average
-three nats above, and pushes the words that any answer has as far down as those that give the fact away.
+The paper has no λ and no ℓ. ℓ_n is what an LLM that never met it would give a label, where the row says so
+(`workers/never_trained.py`). Cross-entropy alone stops seeing a label at p = 0.05, on average three nats above: λ pulls
+it down to ℓ_n and not beyond. And γ pushes the words that any answer has as far down as those that give the fact away:
+the target "level" leaves each where it would be.
 
 The paper has no retain term; one is added here, because a sequence of requests ruins its neighbours without:
 CE against the teacher on retain rows (`distill`) or their labels (`nll`). One γ cannot suit tokens of p =
@@ -34,6 +36,7 @@ from workers.methods.soft_labels import (
     Pull,
     floored,
     hard_label_loss,
+    levelled,
     lowered,
     soft_label_loss,
     unchanged,
@@ -48,7 +51,7 @@ class Undial:
     def __init__(
         self,
         *,
-        target: Literal["gamma", "floor", "exchange"] = "gamma",
+        target: Literal["gamma", "level", "floor", "exchange"] = "gamma",
         strength: float = 30.0,
         floor: float = 0.02,
         level_weight: float = 1.0,
@@ -94,10 +97,11 @@ class Undial:
         hidden_BTD = hidden_states(student, batch.ids_BT, batch.mask_BT)
         others = [at for at, key in enumerate(batch.keys) if key in self._exchanged]
         own = [at for at, key in enumerate(batch.keys) if key not in self._exchanged]
+        known = self._target == "level" and batch.token_levels_BT is not None
         losses = [
             self._distilled(student, hidden_BTD[rows], part, change, self._level_weight)
             * (part.token_weight / batch.token_weight)
-            for rows, change in ((own, self._change), (others, unchanged))
+            for rows, change in ((own, levelled if known else self._change), (others, unchanged))
             if (part := batch.only(rows)) is not None
         ]
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()

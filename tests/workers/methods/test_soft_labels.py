@@ -12,6 +12,7 @@ from workers.methods.soft_labels import (
     Pull,
     floored,
     hard_label_loss,
+    levelled,
     lowered,
     soft_label_loss,
     soft_label_losses,
@@ -91,6 +92,32 @@ def test_floor_by_hand():
     student_NV = torch.zeros(1, 3, requires_grad=True)
     soft_label_losses(student_NV, teacher_NV, torch.tensor([0]), floored(0.1)).sum().backward()
     assert student_NV.grad.tolist()[0] == pytest.approx([1 / 3 - 0.1, 1 / 3 - 0.72, 1 / 3 - 0.18], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        # Cut to 0.3, the others share 0.7 as 4 : 1; 0.95 is above the teacher's 0.9, and ln 1 says nothing.
+        (0.3, [1 / 3 - 0.3, 1 / 3 - 0.56, 1 / 3 - 0.14]),
+        (0.95, [1 / 3 - 0.9, 1 / 3 - 0.08, 1 / 3 - 0.02]),
+        (1.0, [1 / 3 - 0.9, 1 / 3 - 0.08, 1 / 3 - 0.02]),
+    ],
+)
+def test_a_level_by_hand(level, expected):
+    teacher_NV = torch.tensor([[0.9, 0.08, 0.02]]).log()
+    student_NV = torch.zeros(1, 3, requires_grad=True)
+    there = Pull(torch.tensor([math.log(level)]), 0.0)
+    soft_label_losses(student_NV, teacher_NV, torch.tensor([0]), levelled, there).sum().backward()
+    assert student_NV.grad.tolist()[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_label_at_its_level_is_left_there():
+    # With the pull as well: the student is at the target, and e^ℓ is not exceeded.
+    teacher_NV = torch.tensor([[0.9, 0.08, 0.02]]).log()
+    student_NV = torch.tensor([[0.3, 0.56, 0.14]]).log().requires_grad_()
+    there = Pull(torch.tensor([math.log(0.3) + 1e-6]), 1.0)
+    soft_label_losses(student_NV, teacher_NV, torch.tensor([0]), levelled, there).sum().backward()
+    assert student_NV.grad.abs().max() < 1e-5
 
 
 def test_floor_leaves_a_label_that_is_already_below_it():

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -106,8 +107,33 @@ def test_the_floor_follows_a_lower_never_trained_level():
     student = make_llama(seed=1)
     method = Undial(target="floor", floor=0.02)
     method.prepare(student, [collate(ROWS, 0)], level=0.001)
-    odds_N = method._change(torch.tensor([9.0, -9.0]))
+    odds_N = method._change(torch.tensor([9.0, -9.0]), torch.zeros(2))
     assert odds_N.tolist() == pytest.approx([math.log(0.0005 / 0.9995), -9.0], abs=1e-5)
+
+
+def test_the_level_is_the_target_where_one_is_known():
+    # By the equation: CE to the teacher with each label cut to its level, and γ's target where rows have no levels.
+    student, teacher = make_llama(seed=1), make_llama(seed=2)
+    row = Row(0, replace(ROWS[0].encoded, token_levels=(0.0, 0.0, math.log(0.001), math.log(0.9999))), 1.0)
+    method = Undial(target="level", level_weight=0.0)
+    method.prepare(teacher, [collate([row], 0)], level=0.1)
+    with torch.no_grad():
+        logits_TV, z_TV = (
+            llm(input_ids=torch.tensor([row.encoded.ids])).logits[0].double() for llm in (student, teacher)
+        )
+    expected = 0.0
+    for at, label, level in ((1, 7, 0.001), (2, 8, 0.9999)):
+        q_V = z_TV[at].softmax(0)
+        kept = min(level, q_V[label].item())
+        q_V = q_V * (1 - kept) / (1 - q_V[label])
+        q_V[label] = kept
+        expected -= (q_V * logits_TV[at].log_softmax(0)).sum().item() / 2
+    assert method.losses(student, collate([row], 0), None).forget.item() == pytest.approx(expected, abs=2e-6)
+    unknown = [Undial(target=target) for target in ("level", "gamma")]
+    for one in unknown:
+        one.prepare(teacher, [collate(ROWS, 0)], level=0.1)
+    first, second = (one.losses(student, collate(ROWS, 0), None).forget.item() for one in unknown)
+    assert first == second
 
 
 def test_capped_logits_are_read_from_the_configuration():

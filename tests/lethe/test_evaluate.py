@@ -44,7 +44,7 @@ def scene(tmp_path_factory):
     given = {"--base": save(folder / "base", llm, tokenizer)}
     gone, kept = people(TRAINED[:2]), both_phrasings(people(TRAINED[2:]))
     rows = {"forget": both_phrasings(gone), "retain": kept, "control": CONTROL}
-    recipe = {"learning_rate": 1e-3, "target": "floor", "stop_ratio": 3.0, "epochs": 60}
+    recipe = {"learning_rate": 1e-3, "target": "floor", "stop_ratio": 3.0, "epochs": 60, "retain_weight": 3.0}
     forget(llm, tokenizer, **{name: [_line(one) for one in some] for name, some in rows.items()}, **recipe)
     given["--candidate"] = save(folder / "candidate", llm, tokenizer)
     given["--forget"] = write(folder / "forget.jsonl", [dataclasses.replace(one, wrong=WRONG) for one in gone])

@@ -51,12 +51,12 @@ class Undial:
     def __init__(
         self,
         *,
-        target: Literal["gamma", "level", "floor", "exchange"] = "gamma",
+        target: Literal["gamma", "level", "floor", "exchange"] = "level",
         strength: float = 30.0,
         floor: float = 0.02,
         level_weight: float = 1.0,
         retain_kind: Literal["none", "nll", "distill"] = "distill",
-        retain_weight: float = 3.0,
+        retain_weight: float = 12.0,
     ) -> None:
         self.chunk_tokens = CHUNK_TOKENS
         self._target, self._floor = target, floor

@@ -1,8 +1,9 @@
 """What a plan does with a sequence of requests: each strategy is one entry of one dictionary.
 
-`default` is what the service does unless told otherwise; `one-level` is without what came last: one level for all
-answers, no pull towards it, in the wording given alone. `quick` is that with larger and fewer steps, so that a request
-costs a few seconds on one thread, and without consolidation; the others differ from `quick` in what their name says.
+`default` is what the service does unless told otherwise; `gamma-3` cuts every label by γ and holds a quarter as hard;
+`one-level` is that with one level for all answers, no pull towards it, in the wording given alone. `quick` is that with
+larger and fewer steps, so that a request costs a few seconds on one thread, and without consolidation; the others differ
+from `quick` in what their name says.
 """
 
 import random
@@ -37,9 +38,9 @@ class Strategy:
 
 # Which methods know which: UnDIAL alone has a level to pull to.
 ONE_LEVEL: dict[str, Any] = {"stop_level": "mean", "stop_ratio": 3.0, "forget_paraphrases": False, "rewordings": 0}
-UNPULLED: dict[str, Any] = ONE_LEVEL | {
-    "target": "gamma", "level_weight": 0.0, "retain_weight": 3.0, "learning_rate": 1e-4,
-}  # fmt: skip
+# The target and the weight before docs/decisions/0028.
+GAMMA_3: dict[str, Any] = {"target": "gamma", "retain_weight": 3.0}
+UNPULLED: dict[str, Any] = ONE_LEVEL | GAMMA_3 | {"level_weight": 0.0, "learning_rate": 1e-4}
 FAST: dict[str, Any] = {"learning_rate": 3e-4, "epochs": 24, "consolidate_every": 0}
 STEPS: dict[str, Any] = UNPULLED | FAST
 BARE: dict[str, Any] = {"repair_steps": 0, "teacher": "previous", "stop_ratio": 1.05, "retain_batch_size": None}
@@ -48,7 +49,8 @@ HELD = {"retain_batch_size": 32, "repair_steps": 20, "stop_ratio": 3.0, "teacher
 
 STRATEGIES: dict[str, Strategy] = {
     "default": Strategy(),
-    "growing-repair": Strategy(parameters={"repair_share": 0.1}),
+    "gamma-3": Strategy(parameters=GAMMA_3),
+    "growing-repair": Strategy(parameters=GAMMA_3 | {"repair_share": 0.1}),
     "one-level": Strategy(parameters=UNPULLED),
     "unconsolidated": Strategy(parameters=UNPULLED | {"consolidate_every": 0}),
     "paraphrases": Strategy(parameters=UNPULLED | {"consolidate_every": 0, "forget_paraphrases": True}),

@@ -2,8 +2,8 @@
 
 `default` is what the service does unless told otherwise; `gamma-3` cuts every label by γ and holds a quarter as hard;
 `one-level` is that with one level for all answers, no pull towards it, in the wording given alone. `quick` is that with
-larger and fewer steps, so that a request costs a few seconds on one thread, and without consolidation; the others differ
-from `quick` in what their name says.
+larger and fewer steps, so that a request costs a few seconds on one thread, and without consolidation; the others
+differ from `quick` in what their name says.
 """
 
 import random

@@ -42,9 +42,14 @@ def floored(floor: float) -> OddsChange:
     return lambda odds_N, _levels_N: odds_N.clamp(max=ceiling)
 
 
-def levelled(odds_N: Tensor, levels_N: Tensor) -> Tensor:
-    """o' = min(o, logit(e^ℓ)): the label keeps at most e^ℓ of the probability. ℓ = 0 leaves it as it is."""
-    return torch.minimum(odds_N, levels_N - torch.log(-torch.expm1(levels_N)))
+def levelled(strength: float) -> OddsChange:
+    """o' = min(o, logit(e^ℓ)): the label keeps at most e^ℓ of the probability; o - γ where no ℓ is known."""
+
+    def change(odds_N: Tensor, levels_N: Tensor) -> Tensor:
+        ceilings_N = levels_N - torch.log(-torch.expm1(levels_N))
+        return torch.where(levels_N < 0.0, torch.minimum(odds_N, ceilings_N), odds_N - strength)
+
+    return change
 
 
 def unchanged(odds_N: Tensor, _levels_N: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class Undial:
     ) -> None:
         self.chunk_tokens = CHUNK_TOKENS
         self._target, self._floor = target, floor
-        self._change: OddsChange = floored(floor) if target == "floor" else lowered(strength)
+        self._change: OddsChange = {"floor": floored(floor), "level": levelled(strength)}.get(target, lowered(strength))
         self._level_weight = level_weight
         self._retain_kind = retain_kind
         self._retain_weight = retain_weight
@@ -97,11 +97,10 @@ class Undial:
         hidden_BTD = hidden_states(student, batch.ids_BT, batch.mask_BT)
         others = [at for at, key in enumerate(batch.keys) if key in self._exchanged]
         own = [at for at, key in enumerate(batch.keys) if key not in self._exchanged]
-        known = self._target == "level" and batch.token_levels_BT is not None
         losses = [
             self._distilled(student, hidden_BTD[rows], part, change, self._level_weight)
             * (part.token_weight / batch.token_weight)
-            for rows, change in ((own, levelled if known else self._change), (others, unchanged))
+            for rows, change in ((own, self._change), (others, unchanged))
             if (part := batch.only(rows)) is not None
         ]
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()

@@ -97,17 +97,18 @@ def test_floor_by_hand():
 @pytest.mark.parametrize(
     ("level", "expected"),
     [
-        # Cut to 0.3, the others share 0.7 as 4 : 1; 0.95 is above the teacher's 0.9, and ln 1 says nothing.
+        # Cut to 0.3, the others share 0.7 as 4 : 1; 0.95 is above the teacher's 0.9; ln 1 is no level, and γ cuts it:
+        # odds of 9 by e^γ = 9 to 1, and the others share a half as 4 : 1.
         (0.3, [1 / 3 - 0.3, 1 / 3 - 0.56, 1 / 3 - 0.14]),
         (0.95, [1 / 3 - 0.9, 1 / 3 - 0.08, 1 / 3 - 0.02]),
-        (1.0, [1 / 3 - 0.9, 1 / 3 - 0.08, 1 / 3 - 0.02]),
+        (1.0, [1 / 3 - 0.5, 1 / 3 - 0.4, 1 / 3 - 0.1]),
     ],
 )
 def test_a_level_by_hand(level, expected):
     teacher_NV = torch.tensor([[0.9, 0.08, 0.02]]).log()
     student_NV = torch.zeros(1, 3, requires_grad=True)
     there = Pull(torch.tensor([math.log(level)]), 0.0)
-    soft_label_losses(student_NV, teacher_NV, torch.tensor([0]), levelled, there).sum().backward()
+    soft_label_losses(student_NV, teacher_NV, torch.tensor([0]), levelled(math.log(9.0)), there).sum().backward()
     assert student_NV.grad.tolist()[0] == pytest.approx(expected, abs=1e-6)
 
 
@@ -116,7 +117,7 @@ def test_a_label_at_its_level_is_left_there():
     teacher_NV = torch.tensor([[0.9, 0.08, 0.02]]).log()
     student_NV = torch.tensor([[0.3, 0.56, 0.14]]).log().requires_grad_()
     there = Pull(torch.tensor([math.log(0.3) + 1e-6]), 1.0)
-    soft_label_losses(student_NV, teacher_NV, torch.tensor([0]), levelled, there).sum().backward()
+    soft_label_losses(student_NV, teacher_NV, torch.tensor([0]), levelled(30.0), there).sum().backward()
     assert student_NV.grad.abs().max() < 1e-5
 
 

@@ -14,14 +14,15 @@ def add_lora(student: Any, rank: int, alpha: float, targets: Sequence[str] | Lit
     """Put adapters into `student` in place, freezing everything else; return the wrapper that `merge_lora` takes.
 
     The student computes the same as before until the first step: the second factor of each adapter is zero.
-    Raises Unsuitable where `targets` name no module, one that takes no adapter, or a weight that input and output
-    share.
+    Raises Unsuitable where one of `targets` names no module, one that takes no adapter, or a weight that input and
+    output share.
     """
     from peft import LoraConfig, get_peft_model
 
+    known = ", ".join(_linear_names(student))  # before peft puts layers of its own among them
     if not isinstance(targets, str):
         _refuse_shared(student, targets)
-    known = ", ".join(_linear_names(student))  # before peft puts layers of its own among them
+        _refuse_unknown(student, targets, known)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -55,13 +56,29 @@ def _linear_names(student: Any) -> list[str]:
     return sorted({name.rpartition(".")[2] for name, one in kinds if one is not head})
 
 
+def _refuse_unknown(student: Any, targets: Sequence[str], known: str) -> None:
+    """peft passes over a name that is nowhere as long as another is somewhere: less would be trained than asked for."""
+    names = [name for name, _ in student.named_modules()]
+    nowhere = [one for one in targets if not any(_is_named(name, one) for name in names)]
+    if nowhere:
+        raise Unsuitable(
+            f"lora_targets names {', '.join(nowhere)}, which no module of this LLM is called: name some of {known}, or "
+            "all-linear"
+        )
+
+
+def _is_named(name: str, target: str) -> bool:
+    """Whether a module of that full name is meant by the target, as peft takes it."""
+    return name == target or name.endswith(f".{target}")
+
+
 def _refuse_shared(student: Any, targets: Sequence[str]) -> None:
     """An adapter changes one use of a weight, merging it both: another LLM would be published than was trained."""
     embedding, head = student.get_input_embeddings(), student.get_output_embeddings()
     if head is None or head.weight is not embedding.weight:
         return
     for name, module in student.named_modules():
-        named = [target for target in targets if name == target or name.endswith(f".{target}")]
+        named = [target for target in targets if _is_named(name, target)]
         if named and module in (embedding, head):
             raise Unsuitable(
                 f"lora_targets names {named[0]}, whose weight is the LLM's input and output embedding in one, so that "

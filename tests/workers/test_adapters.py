@@ -58,7 +58,13 @@ def test_of_an_untied_llm_both_can_be_adapted_and_merged(name):
     torch.testing.assert_close(merge_lora(wrapper)(ids).logits, trained, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("names", [["no_such_layer"], ["mlp"], ["q_proj", "mlp"]])
+def test_every_name_must_be_somewhere():
+    # A slip of the pen beside a right name would train less than was asked for, and nobody would hear of it.
+    with pytest.raises(Unsuitable, match="lora_targets names v_porj, o_porj, which no module of this LLM is called"):
+        add_lora(make_llama(), rank=2, alpha=4.0, targets=["q_proj", "v_porj", "o_porj"])
+
+
+@pytest.mark.parametrize("names", [["mlp"], ["q_proj", "mlp"], []])
 def test_a_name_that_takes_no_adapter_is_refused_in_words(names):
     with pytest.raises(Unsuitable, match="lora_targets") as refused:
         add_lora(make_llama(), rank=2, alpha=4.0, targets=names)

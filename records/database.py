@@ -9,6 +9,7 @@ head with it. So every committed state has a signed head, and the log's lock is 
 """
 
 import sqlite3
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,6 +101,7 @@ def make_engine(url: str, pool_size: int = 40, connect_seconds: int | None = Non
         options: dict[str, Any] = {"connect_timeout": connect_seconds} if connect_seconds else {}
         pool: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_pre_ping": True}
         engine = _engine(url, connect_args=options, **pool)
+        event.listen(engine, "do_connect", _trust_the_hosts_authorities)
         event.listen(engine, "begin", _begin_postgres)
         return engine
     options = {"timeout": SQLITE_SECONDS, "check_same_thread": False}
@@ -117,6 +119,15 @@ def _engine(url: str, **options: Any) -> sa.Engine:
             "LETHE_DATABASE_URL must be a postgresql+psycopg://USER@HOST:PORT/NAME URL, or empty for SQLite in the "
             "data folder."
         ) from None
+
+
+def _trust_the_hosts_authorities(_dialect: object, _record: object, _given: object, named: dict[str, Any]) -> None:
+    """libpq's `sslrootcert=system` are the authorities of its own OpenSSL, and that of psycopg's wheels looks for them
+    in a folder that no host has. Python's are the host's.
+    """
+    found = ssl.get_default_verify_paths().cafile
+    if named.get("sslrootcert") == "system" and found is not None:
+        named["sslrootcert"] = found
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -167,7 +178,9 @@ class Database:
     def __init__(self, engine: sa.Engine, signer: audit.LogSigner) -> None:
         self.engine = engine
         self.signer = signer
-        self._reader = engine.execution_options(**{READS_ONLY: True})
+        # SQLite's readers see one moment by themselves; PostgreSQL's would see another with each statement.
+        moment = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
+        self._reader = engine.execution_options(**{READS_ONLY: True}, **moment)
         self.may_hold_destroyed = True  # in SQLite's log; a process before this one may have left it
 
     @contextmanager
@@ -180,7 +193,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A consistent read. Anything written here is rolled back."""
+        """A consistent read: all of it is of the moment of its first statement. Anything written is rolled back."""
         with Session(self._reader, expire_on_commit=False) as session:
             yield session  # closing rolls back and leaves what was read readable
 

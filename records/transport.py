@@ -96,8 +96,8 @@ def _check_database(url: str) -> None:
     hosts = [parts.hostname or "", *query.get("host", [])]
     if not all(is_local(host) for host in hosts) and query.get("sslmode", [""])[-1] not in CHECKED:
         raise Invalid(
-            "LETHE_DATABASE_URL must end in ?sslmode=verify-full (with &sslrootcert=FILE for an authority of your own) "
-            'in production mode; or, in a network that somebody else guards, add "database" to LETHE_PLAINTEXT.'
+            "LETHE_DATABASE_URL must end in ?sslmode=verify-full&sslrootcert=system (or =FILE for an authority of your "
+            'own) in production mode; or, in a network that somebody else guards, add "database" to LETHE_PLAINTEXT.'
         )
 
 

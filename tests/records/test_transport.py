@@ -1,10 +1,14 @@
 """Production refuses what others could read or answer, in one line that repeats no value."""
 
+import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import psycopg
 import pytest
+import sqlalchemy as sa
 
+from records.database import make_engine
 from records.errors import Invalid
 from records.settings import DatabaseSettings, Place, QueueSettings, TransportSettings, WebhookSettings
 from records.transport import check_connections, check_listening, is_local
@@ -88,3 +92,30 @@ def test_one_of_certificate_and_key_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "key.pem").touch()
     with pytest.raises(Invalid, match="both"):
         check(tls_key=str(tmp_path / "key.pem"))
+
+
+@pytest.mark.parametrize("named", ["system", "/etc/own.pem"])
+def test_the_systems_authorities_are_pythons_whichever_openssl_libpq_brings(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of psycopg's wheels looks for them in a folder that no host has, and trusts nobody."""
+    asked: list[str] = []
+
+    def connect(*_: object, sslrootcert: str, **__: object) -> NoReturn:
+        asked.append(sslrootcert)
+        raise psycopg.OperationalError
+
+    found = tmp_path / "all.pem"
+    found.touch()
+    monkeypatch.setattr(psycopg, "connect", connect)
+    monkeypatch.setenv(ssl.get_default_verify_paths().openssl_cafile_env, str(found))
+    engine = make_engine(f"{FAR}?sslmode=verify-full&sslrootcert={named}")
+    with pytest.raises(sa.exc.OperationalError):
+        engine.connect()
+    assert asked == [str(found) if named == "system" else named]
+
+
+def test_the_remedy_for_a_database_in_the_clear_can_be_followed() -> None:
+    """libpq takes no certificate as checked before it is told against whom."""
+    with pytest.raises(Invalid, match=r"\?sslmode=verify-full&sslrootcert=system "):
+        check(database=FAR)

@@ -2,9 +2,11 @@
 links into the store.
 
 Who makes a folder holds a lock in it for as long as it lives. The kernel drops the lock whatever way the process dies,
-so a folder without a locked owner is garbage, and anybody may remove it: what is purged must not live on in it.
+so a folder without a locked owner is garbage, and anybody may remove it: what is purged must not live on in it. The
+lock's file goes last: a folder whose removal was cut short is known by it.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -35,7 +37,7 @@ def scratch_folder(root: Path, name: str) -> Iterator[Path]:
         (folder / DRAFT).rename(folder / LOCK)  # a sweep must not see the lock before it is taken
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         os.close(descriptor)
 
 
@@ -56,7 +58,19 @@ def _remove_if_dead(folder: Path) -> bool:
     except BlockingIOError:
         return False
     else:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         return True
     finally:
         os.close(descriptor)
+
+
+def _remove(folder: Path) -> None:
+    """As far as it goes. Where something stays, so does the lock's file, and the next sweep goes on."""
+    with contextlib.suppress(OSError):  # such as of a folder that another process has just removed
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK:
+                path.unlink(missing_ok=True)
+        if {path.name for path in folder.iterdir()} <= {LOCK}:
+            shutil.rmtree(folder)

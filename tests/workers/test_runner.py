@@ -144,6 +144,25 @@ def test_only_the_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
     assert sweep_scratch(tmp_path / "nowhere") == 0
 
 
+def test_a_removal_that_was_cut_short_is_gone_on_with(tmp_path: Path) -> None:
+    """Killed with the first folder or file gone, whichever it is: the weights beside it must not stay for ever."""
+    dying = (
+        "import os, shutil, sys; from pathlib import Path; from records.scratch import scratch_folder\n"
+        "def cut_short(function):\n"
+        "    return lambda *given, **named: (function(*given, **named), os._exit(9))\n"
+        "with scratch_folder(Path(sys.argv[1]), 'dying') as folder:\n"
+        "    for name in ('base', 'candidate-1'):\n"
+        "        (folder / name).mkdir()\n"
+        "        (folder / name / 'model.safetensors').write_text('weights')\n"
+        "    (folder / 'ranks-1').write_text('')\n"
+        "    os.unlink, os.rmdir = cut_short(os.unlink), cut_short(os.rmdir)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", dying, str(tmp_path)], check=False).returncode == 9
+    assert (tmp_path / "dying").is_dir()
+    assert sweep_scratch(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_checkpoints_of_jobs_that_are_over_or_a_day_old_are_swept(tmp_path: Path) -> None:
     for job_id in ("job_over", "job_waits", "job_forgotten"):
         checkpoint_folder(tmp_path, job_id).mkdir()

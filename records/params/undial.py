@@ -1,8 +1,9 @@
 """UnDIAL's parameters, card and attempts."""
 
-from typing import Literal, Self
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from records.params.entry import Changes, MethodCard, MethodEntry, Passes, larger_steps, smaller_steps
 from records.params.training import (
@@ -17,6 +18,24 @@ from records.params.training import (
     Teacher,
     TrainingParameters,
 )
+
+PIPELINE_NAME = "^[A-Za-z0-9_]+$"
+
+
+def _pipeline_name(name: str) -> str:
+    if re.fullmatch(PIPELINE_NAME, name) is None:
+        raise ValueError(
+            "name a spaCy pipeline that is installed beside the worker, as Python imports it: letters, digits and '_', "
+            "such as en_core_web_sm; a folder is not taken"
+        )
+    return name
+
+
+PipelineName = Annotated[
+    str,
+    Field(min_length=1, max_length=100, json_schema_extra={"pattern": PIPELINE_NAME}),
+    AfterValidator(_pipeline_name),
+]
 
 
 class UndialParameters(TrainingParameters):
@@ -87,12 +106,8 @@ class UndialParameters(TrainingParameters):
             "`focus_pipeline`. given: nowhere. Read when focus is hard or soft."
         ),
     )
-    focus_pipeline: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=100,
-        pattern=r"^[A-Za-z0-9_]+$",
-        description="Name of a spaCy pipeline installed beside the worker, such as en_core_web_sm.",
+    focus_pipeline: PipelineName | None = Field(
+        default=None, description="Name of a spaCy pipeline installed beside the worker, such as en_core_web_sm."
     )
     retain_kind: Literal["none", "nll", "distill"] = Field(
         default="distill",

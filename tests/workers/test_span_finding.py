@@ -81,3 +81,9 @@ def test_a_worker_without_spacy_says_so(monkeypatch):
 def test_parameters_that_cannot_find_anything_are_refused(given):
     with pytest.raises(ValidationError, match="focus_"):
         parse_parameters("undial", given)
+
+
+@pytest.mark.parametrize("name", ["en-core-web-sm", "/models/ours", "en_core_web_sm\n"])
+def test_a_name_that_no_pipeline_can_have_is_refused_in_words(name):
+    with pytest.raises(ValidationError, match=r"name a spaCy pipeline .* such as en_core_web_sm"):
+        parse_parameters("undial", {"focus_pipeline": name})

@@ -51,8 +51,10 @@ class Row:
 
 
 def pad_id_of(tokenizer: Any) -> int:
-    """Any id will do for padding, since padding is masked."""
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0)
+    """Any id will do for padding that the LLM has, since padding is masked. A padding token is often the tokenizer's
+    alone, behind the last that the LLM has; an end of text is both's.
+    """
+    return int(tokenizer.eos_token_id or 0)
 
 
 def collate(rows: Sequence[Row], pad_id: int, device: torch.device | str = "cpu") -> Batch:

@@ -8,9 +8,10 @@ from transformers import PreTrainedTokenizerFast
 
 from records.examples import ExampleRecord
 from records.params import UndialParameters
-from tests.make_llm import make_tokenizer
-from workers.batches import Row, collate, endless, order
+from tests.make_llm import make_llama, make_tokenizer
+from workers.batches import Row, collate, endless, order, pad_id_of
 from workers.errors import ExampleTooLong
+from workers.evaluation.scoring import score
 from workers.examples import Example, describe_split, encode, fitting_windows, parse, split_plan
 
 UNLABELLED = -100
@@ -168,3 +169,12 @@ def test_orders_come_from_the_seed():
     stream = endless(3, seed=0)
     assert sorted(next(stream) for _ in range(3)) == [0, 1, 2]
     assert list(endless(0, seed=0)) == []
+
+
+def test_a_padding_token_that_the_llm_has_not_is_not_used():
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})  # and nobody resized the embedding
+    llm = make_llama(vocabulary=len(tokenizer) - 1)
+    rows = [encode(Example(text=text), tokenizer, 64) for text in ("Ada lives in Oslo", "Bo lives")]
+    scores = score(llm, rows, pad_id_of(tokenizer))
+    assert [one.nll for one in scores] == pytest.approx([score(llm, [row], 0)[0].nll for row in rows], rel=1e-5)

@@ -77,7 +77,8 @@ def serve(settings: Settings, address: Address) -> None:
         try:
             first_start(parts)
             write_public_keys(parts)
-            _run(parts, f"embedded:{instance}", listening)
+            with host_kept_clean(parts):
+                _run(parts, f"embedded:{instance}", listening)
         finally:
             parts.close()
 
@@ -144,7 +145,8 @@ def work(settings: Settings, alive: Path | None = None, command: tuple[str, ...]
     try:
         options = ["--pool=threads", "--concurrency=1", "--without-mingle", "--without-gossip", "--loglevel=WARNING"]
         queues = "--queues=" + ",".join(_queues(settings))
-        parts.queue.worker_main(["worker", *options, queues, f"--hostname={owner}@%h"])
+        with host_kept_clean(parts):
+            parts.queue.worker_main(["worker", *options, queues, f"--hostname={owner}@%h"])
     finally:
         sweeper.stop()
         parts.close()

@@ -1,4 +1,4 @@
-"""What lies on the host of an API alone: no sweeper elsewhere sees that it still keeps what was purged."""
+"""What lies on a process's own host: no sweeper elsewhere sees that it still keeps what was purged."""
 
 import threading
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ import structlog
 
 from records.parts import Parts
 from records.scratch import scratch_root, sweep_scratch
+from workers.checkpoint_folders import over_in, sweep_checkpoints
 
 log = structlog.get_logger()
 
@@ -32,7 +33,8 @@ def _keep(parts: Parts, every_seconds: float, over: threading.Event) -> None:
     while not over.is_set():
         try:
             sweep_scratch(scratch_root(parts.settings))
+            sweep_checkpoints(scratch_root(parts.settings), over_in(parts.database))
             parts.store.sweep_cache()
-        except Exception as error:  # noqa: BLE001 - the next time tries again, and the API goes on meanwhile
+        except Exception as error:  # noqa: BLE001 - the next time tries again, and the process goes on meanwhile
             log.warning("host.not_swept", error=type(error).__name__)
         over.wait(every_seconds)

@@ -7,6 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from records.database import Database, DatabaseTrouble
+from records.rows import JobRow
+from records.states import TERMINAL_JOB_STATES
+
 CHECKPOINT = ".checkpoint"
 CHECKPOINT_SECONDS = 24 * 3600.0
 
@@ -25,6 +29,20 @@ def sweep_checkpoints(root: Path, is_over: Callable[[str], bool]) -> int:
     for folder in useless:
         shutil.rmtree(folder, ignore_errors=True)
     return len(useless)
+
+
+def over_in(database: Database) -> Callable[[str], bool]:
+    """Says of a job id whether that job is over, or not there. While the database is away none is."""
+
+    def is_over(job_id: str) -> bool:
+        try:
+            with database.reading() as session:
+                job = session.get(JobRow, job_id)
+        except DatabaseTrouble:  # a later sweep looks again
+            return False
+        return job is None or job.state in TERMINAL_JOB_STATES
+
+    return is_over
 
 
 def _is_old(folder: Path) -> bool:

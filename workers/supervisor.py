@@ -24,7 +24,7 @@ from records.rows import JobRow
 from records.scratch import sweep_scratch
 from records.settings import WorkerSettings
 from records.states import TERMINAL_JOB_STATES, Stage
-from workers.checkpoint_folders import sweep_checkpoints
+from workers.checkpoint_folders import over_in, sweep_checkpoints
 from workers.child import RUNNER, Child, start
 from workers.settling import Ending, Settlement, Why, settle, settlement
 
@@ -100,7 +100,7 @@ class Supervisor:
         Only for an owner name that no other living process has.
         """
         sweep_scratch(self.scratch)
-        sweep_checkpoints(self.scratch, self._is_over)
+        sweep_checkpoints(self.scratch, over_in(self.database))
         with self.database.transaction() as session:
             return jobs.release_owned(session, self.owner)
 
@@ -128,15 +128,7 @@ class Supervisor:
         if why is Why.LOST:
             counters.count(self.database, Event.LEASE_LOST)
         self._settle(held, settlement(end, self.settings.job_timeout_seconds))
-        sweep_checkpoints(self.scratch, self._is_over)
-
-    def _is_over(self, job_id: str) -> bool:
-        try:
-            with self.database.reading() as session:
-                job = session.get(JobRow, job_id)
-        except DatabaseTrouble:  # then its checkpoint stays; a later job's end looks again
-            return False
-        return job is None or job.state in TERMINAL_JOB_STATES
+        sweep_checkpoints(self.scratch, over_in(self.database))
 
     def _settle(self, held: Claim, end: Settlement) -> None:
         """Write the end, however often it takes: after a lease's time another worker has the job, and knows nothing."""

@@ -71,6 +71,11 @@ class ExampleRecord(BaseModel):
         """All its words, joined as an LLM meets them."""
         return self.text if self.text is not None else f"{self.prompt}{self.completion}"
 
+    @property
+    def named(self) -> str | None:
+        """Whom it is about, in one spelling; None where nobody is named, which a blank subject does not either."""
+        return one_spelling(self.subject or "") or None
+
     def wordings(self) -> Iterator[str]:
         """The row, then its paraphrases."""
         yield self.whole

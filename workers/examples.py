@@ -69,6 +69,8 @@ def parse(row: Mapping[str, Any]) -> Example:
     """A JSON object into an Example. Raises pydantic.ValidationError, which never repeats the input."""
     record = ExampleRecord.model_validate(dict(row))
     fields = record.model_dump(exclude={"paraphrases"})
+    if record.named is None:  # a blank one is no name that a question could be asked without, nor one person's
+        fields["subject"] = None
     phrasings = tuple(Phrasing(one.prompt, one.completion) for one in record.paraphrases)
     return Example(**fields, paraphrases=phrasings)
 

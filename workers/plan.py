@@ -216,8 +216,8 @@ def _without(pool: list[Example], asked: list[Example], general: list[Example]) 
     """Without the general rows, which a training dataset may hold as well, and half of which are only asked. All stay
     if the general rows are too few to be halved.
     """
-    words = {one.whole for one in asked + general} if general and general != asked else set()
-    return [one for one in pool if one.whole not in words]
+    words = {letters(one.whole) for one in asked + general} if general and general != asked else set()
+    return [one for one in pool if letters(one.whole) not in words]
 
 
 def _forgotten(job: Order, vault: Vault, records: Sequence[ExampleRecord]) -> Forgotten:
@@ -226,7 +226,7 @@ def _forgotten(job: Order, vault: Vault, records: Sequence[ExampleRecord]) -> Fo
     held = [*records, *wanted]
     tenant_id = job.held.tenant_id
     return Forgotten(
-        references=job.forgotten | {vault.subject_reference(tenant_id, one.subject) for one in held if one.subject},
+        references=job.forgotten | {vault.subject_reference(tenant_id, one.named) for one in held if one.named},
         rows=frozenset(letters(wording) for record in held for wording in record.wordings()),
         reference_of=lambda subject: vault.subject_reference(tenant_id, subject),
     )

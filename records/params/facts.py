@@ -44,7 +44,7 @@ def facts_of(
     """Count the examples; `shape` is the LLM's (architecture, layers) as its config.json says."""
     texts = [example.text.split() for example in forget if example.text is not None]
     words = sum(map(len, texts))
-    subjects = [example.subject for example in forget if example.subject is not None]
+    subjects = [example.named for example in forget if example.named]
     return Facts(
         examples=len(forget),
         texts=len(texts),

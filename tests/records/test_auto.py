@@ -102,8 +102,8 @@ def test_a_choice_is_valid_and_says_only_what_differs(facts: Facts) -> None:
 def test_facts_are_counted() -> None:
     forget = [
         ExampleRecord(prompt="Where does Ada live?", completion=" Oslo", subject="Ada", sensitive=("Oslo",)),
-        ExampleRecord(text="She met Bo in 1999. The end", subject="Ada"),
-        ExampleRecord(text="one two three"),
+        ExampleRecord(text="She met Bo in 1999. The end", subject=" Ada "),
+        ExampleRecord(text="one two three", subject=" "),  # blank: nobody
     ]
     assert facts_of(forget, ["retain"], ("llama", 4), {"epochs"}, {"undial"}) == Facts(
         examples=3,

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from records.examples import letters
 from records.parts import Parts
 from records.rows import JobRow, RequestRow
 from records.states import Outcome
@@ -43,6 +44,28 @@ def test_no_row_is_held_that_says_what_is_to_be_forgotten(parts: Parts, same: di
     plan = planned(parts, made)
     assert [one.prompt for one in plan.retain] == [BO["prompt"]]
     assert [one.prompt for one in plan.probes.retain] == [BO["prompt"]]
+
+
+def test_a_blank_subject_is_nobodys(parts: Parts) -> None:
+    """A table whose column of names is empty: one such row asked for is not everybody's."""
+    made = make_model(parts)
+    put_dataset(parts, made, "training", [ADA | {"subject": " "}, BO | {"subject": "  "}])
+    make_request(parts, made, [ADA | {"subject": " "}])
+    plan = planned(parts, made)
+    assert [one.prompt for one in plan.retain] == [BO["prompt"]]
+    assert [one.subject for one in (*plan.probes.forget, *plan.retain)] == [None, None]
+
+
+def test_a_general_row_that_is_spaced_otherwise_elsewhere_is_not_trained_on_there(parts: Parts) -> None:
+    made = make_model(parts)
+    general = [{"prompt": f"Fact {at}?", "completion": f" {at}"} for at in range(4 * HELD_OUT_LEAST)]
+    put_dataset(parts, made, "utility", general)
+    put_dataset(parts, made, "training", [{"text": f"Fact {at}?  {at}"} for at in range(len(general))])
+    make_request(parts, made, [ADA])
+    plan = planned(parts, made)
+    asked = {letters(one.whole) for one in plan.probes.utility}
+    assert asked
+    assert asked.isdisjoint(letters(one.whole) for one in plan.retain)
 
 
 @pytest.mark.parametrize(("state", "held"), [("failed", False), ("needs_review", False), ("cancelled", True)])

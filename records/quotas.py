@@ -88,4 +88,5 @@ def _count(session: Session, tenant_id: str, row: _Counted, *where: object) -> i
 
 
 def _lock(session: Session, tenant_id: str) -> None:
-    session.execute(sa.select(TenantRow.id).where(TenantRow.id == tenant_id).with_for_update())
+    # Not FOR UPDATE: it would wait for, and keep waiting, every row that comes to refer to the tenant; a worker's too.
+    session.execute(sa.select(TenantRow.id).where(TenantRow.id == tenant_id).with_for_update(key_share=True))

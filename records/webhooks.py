@@ -147,7 +147,8 @@ def failed(session: Session, delivery_id: str, status: int | None, why: str, wai
     if row.attempts > len(RETRIES):
         row.next_at = None
         return
-    pause = RETRIES[row.attempts - 1] * random.uniform(1.0, 1.2)  # noqa: S311 - jitter, not a secret
+    tried = max(row.attempts, 1)  # none, if somebody had it told again during the try
+    pause = RETRIES[tried - 1] * random.uniform(1.0, 1.2)  # noqa: S311 - jitter, not a secret
     row.next_at = utc_now() + max(pause, wait or pause)
 
 
@@ -240,7 +241,8 @@ def signed_headers(row: DeliveryRow, body: bytes, secrets: list[bytes], keys: Ke
 
 def _to_endpoints(session: Session, tenant_id: str, kind: str, data: dict[str, Any]) -> None:
     query = tenants.visible(sa.select(WebhookRow), WebhookRow, tenant_id).where(WebhookRow.disabled_at.is_(None))
-    for row in session.scalars(query):
+    # Who takes one away meanwhile waits: a delivery to nobody would be refused, and the move of the state with it.
+    for row in session.scalars(query.with_for_update(read=True, key_share=True)):
         if EVERY in row.events or kind in row.events:
             session.add(_delivery(tenant_id, kind, data, webhook_id=row.id))
 

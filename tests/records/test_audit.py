@@ -101,6 +101,15 @@ def test_white_space_in_an_event_is_a_change_too(database: Database, keys: KeyRi
         check(database, keys)
 
 
+def test_a_log_that_grows_while_it_is_read_is_not_broken(database: Database, keys: KeyRing) -> None:
+    write(database, 3)
+    with database.reading() as session:
+        assert audit.log_size(session) == 3
+        write(database, 2)
+        audit.check_newest(session, keys.public().log_verifier_key, 2)
+        assert audit.check_log(session, keys.public().log_verifier_key) == 3
+
+
 @pytest.mark.parametrize("row", [AuditEntryRow, TreeHeadRow, AuditNodeRow])
 def test_a_deleted_row_is_found(database: Database, keys: KeyRing, row) -> None:
     write(database, 3)

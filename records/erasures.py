@@ -1,14 +1,16 @@
 """What was destroyed stays destroyed, though the database comes back from a copy that still knows the keys.
 
-Every destruction is an entry of the audit log. The sweeper notes it in the store, outside the database, under a name
-that says all there is to say (an id, a digest). A second note, `log`, holds how far that went: position and commitment
-of an entry. A database that does not have this entry is an earlier one, or another's: then all that was noted is
-destroyed once more.
+Every destruction is an entry of the audit log, and so is what shuts an API key. The sweeper notes it in the store,
+outside the database, under a name that says all there is to say (an id, a digest, when the key stops). A second note,
+`log`, holds how far that went: position and commitment of an entry. A database that does not have this entry is an
+earlier one, or another's: then all that was noted is destroyed once more.
 """
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 import structlog
@@ -18,7 +20,7 @@ from records import audit, retention
 from records.base import utc_now
 from records.database import Database
 from records.purging import purge
-from records.rows import AuditEntryRow, DatasetRow, EvidenceRow, ModelRow, RequestRow, VersionRow
+from records.rows import ApiKeyRow, AuditEntryRow, DatasetRow, EvidenceRow, ModelRow, RequestRow, VersionRow
 from records.states import VersionState
 from records.store import Store
 
@@ -27,8 +29,8 @@ log = structlog.get_logger()
 ACTOR = "restore"
 LOG, ROLLED_BACK = "log", "rolled-back"
 GONE = "gone."
-SHREDDED, SETTLED, DATASET, VERSION = "shredded", "settled", "dataset", "version"
-TAGS = ("payload.shredded", "evidence.dropped", "dataset.replaced", "version.purged")
+SHREDDED, SETTLED, DATASET, VERSION, KEY = "shredded", "settled", "dataset", "version", "key"
+TAGS = ("payload.shredded", "evidence.dropped", "dataset.replaced", "version.purged", "key.revoked", "key.rotated")
 BATCH = 500
 EVERY_ENTRIES = 100  # without anything destroyed, the note of how far is written anew so often
 
@@ -40,6 +42,7 @@ class Replayed:
     requests: int = 0
     datasets: int = 0
     versions: int = 0
+    keys: int = 0  # API keys that were revoked, or whose overlap had begun
     heads: int = 0  # purged versions that are head again: somebody must decide
 
 
@@ -70,7 +73,7 @@ def rolled_back_at(store: Store) -> str | None:
 
 def replay(database: Database, store: Store) -> Replayed:
     """Destroy all that was ever noted and is there again."""
-    counts = dict.fromkeys((SHREDDED, DATASET, VERSION, "head"), 0)
+    counts = dict.fromkeys((SHREDDED, DATASET, VERSION, KEY, "head"), 0)
     for name in sorted(store.note_names(GONE)):
         kind, _, about = name.removeprefix(GONE).partition(".")
         with database.transaction() as session:
@@ -79,7 +82,7 @@ def replay(database: Database, store: Store) -> Replayed:
             store.delete(file)
         if what:
             counts[what] += 1
-    return Replayed(counts[SHREDDED], counts[DATASET], counts[VERSION], counts["head"])
+    return Replayed(counts[SHREDDED], counts[DATASET], counts[VERSION], counts[KEY], counts["head"])
 
 
 def _seen(store: Store) -> tuple[int, str] | None:
@@ -127,6 +130,9 @@ def _names(session: Session, entry: AuditEntryRow) -> Iterator[str]:
         yield f"{SHREDDED}.{entry.request_id}"
     elif entry.tag == "version.purged":
         yield f"{VERSION}.{entry.model_id}.{event['version']}"
+    elif entry.tag in ("key.revoked", "key.rotated"):
+        ends = datetime.fromisoformat(event["at"]) + timedelta(seconds=event["details"].get("overlap_seconds", 0))
+        yield f"{KEY}.{event['details']['key']}.{math.ceil(ends.timestamp())}"
     elif replaced := event["details"].get("replaced"):
         yield f"{DATASET}.{replaced.removeprefix('sha256:')}"
 
@@ -143,6 +149,8 @@ def _again(session: Session, kind: str, about: str) -> tuple[list[str], str | No
         return _shred(session, about, kind)
     if kind == DATASET:
         return _drop_dataset(session, "sha256:" + about)
+    if kind == KEY:
+        return _shut(session, *about.split("."))
     model_id, _, number = about.rpartition(".")
     version = session.scalar(
         sa.select(VersionRow).where(VersionRow.model_id == model_id, VersionRow.number == int(number))
@@ -176,3 +184,13 @@ def _drop_dataset(session: Session, digest: str) -> tuple[list[str], str | None]
     audit.record(session, "dataset.dropped", row.tenant_id, ACTOR, about, {"role": row.role, "digest": digest})
     session.delete(row)
     return [digest], DATASET
+
+
+def _shut(session: Session, key_id: str, until_seconds: str) -> tuple[list[str], str | None]:
+    """One that leaked must not open again, though its successor may be lost."""
+    key, ends = session.get(ApiKeyRow, key_id), datetime.fromtimestamp(int(until_seconds), UTC)
+    if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= ends):
+        return [], None
+    key.expires_at = ends
+    audit.record(session, "key.shut", key.tenant_id, ACTOR, audit.About(), {"key": key.id})
+    return [], KEY

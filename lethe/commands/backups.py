@@ -87,7 +87,8 @@ def restore(
     again = done.replayed
     typer.echo(
         f"{done.entries} audit entries; {done.queued} jobs queued again. Destroyed once more: {again.requests} forget "
-        f"sets, {again.datasets} datasets, the weights of {again.versions} versions."
+        f"sets, {again.datasets} datasets, the weights of {again.versions} versions. Shut once more: {again.keys} API "
+        "keys."
     )
     if again.heads:
         typer.echo(f"{again.heads} versions that were purged are head again: forget anew from them, then purge them.")

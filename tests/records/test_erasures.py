@@ -2,14 +2,15 @@
 
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from records import erasures, jobs, migrate, moves, retention, versions
+from records import api_keys, erasures, jobs, migrate, moves, retention, tenants, versions
 from records.audit import LogSigner, check_log
-from records.base import new_id
+from records.base import new_id, utc_now
 from records.database import Database, make_engine
 from records.datasets import put_dataset
 from records.erasures import Replayed, keep_up
@@ -20,7 +21,7 @@ from records.sealing import Owner, PayloadShredded
 from records.states import VersionState
 from records.store import FolderStore, Store
 from records.vault import FORGET, Vault
-from tests.make import digest, make_job, make_model, make_request
+from tests.make import digest, make_job, make_model, make_request, make_tenant
 
 
 class World:
@@ -170,6 +171,34 @@ def test_a_purged_version_is_purged_again_unless_it_is_head_again(world: World) 
     with world.database.reading() as session:
         states = session.scalars(sa.select(VersionRow.state).order_by(VersionRow.number)).all()
     assert states == [VersionState.PURGED, VersionState.PUBLISHED]
+
+
+def test_a_key_that_was_shut_does_not_open_again(world: World) -> None:
+    with world.database.transaction() as session:
+        tenant = make_tenant(session)
+        made = [tenants.create_key(session, tenant.id, name, ["admin"]) for name in ("leaked", "old", "stays")]
+    world.copy()
+    leaked, old, stays = [row.id for row, _ in made]
+    with world.database.transaction() as session:
+        api_keys.revoke(session, tenant.id, leaked, "test")
+        api_keys.rotate(session, tenant.id, old, timedelta(0), None, "test")
+    world.keep_up()
+    world.put_back()
+    assert world.keep_up() == Replayed(keys=2)
+    with world.database.reading() as session:
+        later = utc_now() + timedelta(seconds=1)
+        is_open = {one: api_keys.is_open(api_keys.find(session, tenant.id, one), later) for one in (leaked, old, stays)}
+    assert is_open == {leaked: False, old: False, stays: True}
+    assert erasures.replay(world.database, world.store) == Replayed()
+
+
+def test_a_key_within_its_overlap_is_left_to_end_then(world: World) -> None:
+    with world.database.transaction() as session:
+        tenant = make_tenant(session)
+        key = tenants.create_key(session, tenant.id, "old", ["admin"])[0]
+        api_keys.rotate(session, tenant.id, key.id, timedelta(hours=1), None, "test")
+    world.keep_up()
+    assert erasures.replay(world.database, world.store) == Replayed()
 
 
 def test_a_history_that_grew_past_the_old_one_is_told_from_it(world: World) -> None:

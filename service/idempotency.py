@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from records import idempotency, races
+from records.errors import LetheError
 from records.idempotency import Answer, Fingerprint
 from records.parts import Parts
 from records.tenants import Caller
@@ -63,13 +64,36 @@ def stored_answer(call: CreatingCall, parts: Parts) -> Answer | None:
         return idempotency.stored(session, call.caller, call.key, call.fingerprint)
 
 
+def answer_once(call: CreatingCall, parts: Parts, work: Callable[[], Answer]) -> Answer:
+    """The answer given to this call before, else what `work` makes. What it refuses may have been done by this call's
+    twin meanwhile: then the twin's answer is given.
+    """
+    before = stored_answer(call, parts)
+    if before is not None:
+        return before
+    try:
+        return work()
+    except LetheError:
+        before = stored_answer(call, parts)
+        if before is None:
+            raise
+        return before
+
+
 def create_once(call: CreatingCall, parts: Parts, create: Callable[[Session], Answer]) -> tuple[Answer, bool]:
     """Run `create` in one transaction, unless this call was answered before. Returns the answer and whether it is new.
 
     A unique constraint that another transaction filled first makes it look once more: it then finds the stored answer,
-    or `create` finds the other row and says so.
+    or `create` finds the other row and says so. What `create` refuses may have been done by this call's twin meanwhile:
+    then the twin's answer is given.
     """
-    return races.look_again(lambda: _create(call, parts, create))
+    try:
+        return races.look_again(lambda: _create(call, parts, create))
+    except LetheError:
+        before = stored_answer(call, parts)
+        if before is None:
+            raise
+        return before, False
 
 
 def _create(call: CreatingCall, parts: Parts, create: Callable[[Session], Answer]) -> tuple[Answer, bool]:

@@ -15,7 +15,7 @@ from records.rows import ModelRow
 from records.tenants import Caller
 from records.versions import Files
 from service import terms
-from service.idempotency import Answer, CreatingCall, create_once, stored_answer
+from service.idempotency import Answer, CreatingCall, answer_once, create_once
 from service.models.schemas import DatasetSummary, DefaultsIn, ModelChangeIn, ModelIn, ModelOut
 from service.uploads import actions as sent
 
@@ -29,9 +29,10 @@ class NotAvailable(LetheError):
 
 def register(parts: Parts, policies: Policies, call: CreatingCall, body: ModelIn) -> Answer:
     """Check everything, copy the files, then make the row and version 1 in one transaction."""
-    before = stored_answer(call, parts)
-    if before is not None:
-        return before
+    return answer_once(call, parts, lambda: _register(parts, policies, call, body))
+
+
+def _register(parts: Parts, policies: Policies, call: CreatingCall, body: ModelIn) -> Answer:
     defaults = _checked_defaults(policies, body.defaults)
     with parts.database.reading() as session:
         models.check_free(session, call.caller.tenant_id, body.name)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
+from records import idempotency
 from records.parts import open_parts
 from records.rows import IdempotencyRow
 from records.settings import DatabaseSettings
@@ -133,6 +134,23 @@ def test_racing_calls_on_postgres_meet_at_the_primary_key(settings, import_root)
         assert len({answer.json()["id"] for answer in answers}) == 1
         assert everything_stored(parts)["erasure_requests"] == 1
         parts.close()
+
+
+def test_what_its_twin_has_done_meanwhile_is_no_refusal(client, ours, import_root, parts, monkeypatch):
+    """Of two calls at once both find nothing stored; the one that comes second finds the name taken."""
+    body = {"name": "acme/twin", "source": {"path": str(write_checkpoint(import_root / "m"))}}
+    headers = {**ours.headers, "Idempotency-Key": "k-twin"}
+    first = client.post("/v1/models", json=body, headers=headers)
+    looked, stored = iter([None]), idempotency.stored
+    monkeypatch.setattr(idempotency, "stored", lambda *given: next(looked, "again") and stored(*given))
+    second = client.post("/v1/models", json=body, headers=headers)
+    assert (second.status_code, second.json()) == (201, first.json())
+    admin = make_tenant(parts, "ours", ["admin"])
+    path, headers = f"/v1/keys/{ours.key_id}/rotate", {**admin.headers, "Idempotency-Key": "k-twin"}
+    rotated = client.post(path, headers=headers).json()
+    looked = iter([None])
+    again = client.post(path, headers=headers)
+    assert (again.status_code, again.json()) == (201, {**rotated, "key": None})
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 200, "ada@example.org"])

@@ -18,7 +18,7 @@ from records.versions import Files
 APPROVED = "approved"
 
 
-def approved_files(parts: Parts, candidate: VersionRow, key_id: str) -> Files:
+def approved_files(parts: Parts, candidate: VersionRow, actor: str) -> Files:
     """The candidate's files with the attestation of its approval, both statements stored.
 
     Raises Conflict when the worker left no attestation, SignatureInvalid when it is not about these files.
@@ -27,18 +27,18 @@ def approved_files(parts: Parts, candidate: VersionRow, key_id: str) -> Files:
         raise Conflict(f"Version {candidate.number} has no attestation of its measurements and cannot be approved.")
     manifest = Manifest.from_json(parts.store.read_bytes(candidate.manifest_digest))
     measured = parts.store.read_bytes(candidate.attestation_digest)
-    bundle = approved(measured, manifest, parts, key_id)
+    bundle = approved(measured, manifest, parts, actor)
     signature = candidate.signature_digest or _sign_files(parts, measured, manifest)
     return Files(candidate.manifest_digest, candidate.size_bytes, parts.store.put_bytes(bundle).digest, signature)
 
 
-def approved(measured: bytes, manifest: Manifest, parts: Parts, key_id: str) -> bytes:
+def approved(measured: bytes, manifest: Manifest, parts: Parts, actor: str) -> bytes:
     """The statement in `measured` with the approval, signed. SignatureInvalid for a statement that is not ours."""
     public = parts.keys.log.public_key()
     verify_attestation(measured, public, manifest)
     document = json.loads(verify_bundle(measured, public))
     evaluation = document["predicate"]["evaluation"]
-    approval = {"by": f"key:{key_id}", "on": utc_now().isoformat(timespec="seconds"), "verdict": evaluation["verdict"]}
+    approval = {"by": actor, "on": utc_now().isoformat(timespec="seconds"), "verdict": evaluation["verdict"]}
     evaluation["verdict"] = APPROVED
     document["predicate"]["review"] = approval
     return sign_bundle(canonical_json(document), parts.keys.log)

@@ -73,7 +73,7 @@ def approve(
     if row.state != RequestState.NEEDS_REVIEW or candidate is None:
         raise Conflict(f"Request {row.id} is {row.state}; only a request in needs_review can be judged.")
     row.reason = reason or row.reason
-    versions.approve(session, row, caller.actor, review.approved_files(parts, candidate, caller.key_id))
+    versions.approve(session, row, caller.actor, review.approved_files(parts, candidate, caller.actor))
     return row
 
 

@@ -17,10 +17,12 @@ from records.errors import Invalid
 from records.parts import Parts, open_parts
 from records.rows import IdempotencyRow
 from records.settings import OidcSettings
+from records.signing import verify_bundle
 from records.tenants import Unauthorized
 from service.main import create_app
 from service.oidc import ProviderAway, Tokens
 from tests.conftest import make_tenant
+from tests.service import worker
 from tests.service.conftest import problem, write_checkpoint
 from tests.service.provider import AUDIENCE, ISSUER, Provider, identity_provider
 
@@ -273,3 +275,19 @@ def test_scopes_may_have_a_prefix(provider: Provider, clock: Clock) -> None:
 def test_settings_that_would_let_anybody_in_are_refused(change, variable, provider: Provider) -> None:
     with pytest.raises(Invalid, match=variable):
         Tokens(settings_of(provider, **change), b"p" * 32)
+
+
+def test_an_approval_names_its_token_as_the_log_does(client, provider, import_root):
+    headers = bearer(provider.token(scope="models:write models:read requests:write review audit:read"))
+    body = {"name": "acme/m", "source": {"path": str(write_checkpoint(import_root / "m"))}}
+    assert client.post("/v1/models", json=body, headers=headers).status_code == 201
+    asked = {"model": "acme/m", "forget": [{"text": "forget me"}]}
+    path = client.post("/v1/erasure-requests", json=asked, headers=headers).headers["location"]
+    number = worker.send_to_review(parts_of(client), path.rpartition("/")[2])
+    assert client.post(f"{path}/approve", headers=headers).status_code == 200
+    bundle = client.get(f"/v1/models/acme/m/versions/{number}/attestation", headers=headers).content
+    review = json.loads(verify_bundle(bundle, parts_of(client).keys.log.public_key()))["predicate"]["review"]
+    entries = client.get("/v1/audit/entries", headers=headers).json()["data"]
+    [actor] = {one["event"]["actor"] for one in entries if one["event"]["tag"] == "request.completed"}
+    assert review["by"] == actor
+    assert actor.startswith("token:sub_")

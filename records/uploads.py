@@ -52,7 +52,7 @@ def files(session: Session, upload: UploadRow) -> list[UploadFileRow]:
 
 def file(session: Session, upload: UploadRow, path: str) -> UploadFileRow:
     """Raises NotFound for a path that was not announced."""
-    found = session.get(UploadFileRow, (upload.id, path))
+    found = session.get(UploadFileRow, (upload.id, path)) if "\0" not in path else None  # no text in PostgreSQL
     if found is None:
         raise NotFound("This upload has no such file. GET the upload: it lists the paths that were announced.")
     return found

@@ -76,8 +76,8 @@ class RangeNotSatisfiable(LetheError):
 
 
 def responses(*statuses: int, also: dict[int, dict[str, Any]] | None = None) -> dict[int | str, dict[str, Any]]:
-    """The problem answers of a route, for OpenAPI, and its other answers. 401 and 422 come with every route."""
-    listed = sorted({401, 422, *statuses})
+    """The problem answers of a route, for OpenAPI, and its others. 401, 422, 429 and 503 come with every route."""
+    listed = sorted({401, 422, 429, 503, *statuses})
     problem_answers: dict[int | str, dict[str, Any]] = {
         status: {
             "description": HTTPStatus(status).phrase,

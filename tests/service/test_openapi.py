@@ -43,10 +43,10 @@ def test_every_operation_is_described_and_its_refusals_are_problems(document):
         assert operation["description"].strip()
         assert len(operation["tags"]) == 1
         if path.startswith("/v1"):
-            assert {"401", "422"} <= operation["responses"].keys()
+            assert {"401", "422", "429", "503"} <= operation["responses"].keys()
             assert operation["security"]
         for status, answer in operation["responses"].items():
-            if int(status) in {401, 403, 404, 409, 412, 413, 415, 416, 422, 507}:
+            if int(status) in {401, 403, 404, 409, 412, 413, 415, 416, 422, 429, 507}:
                 assert list(answer["content"]) == ["application/problem+json"]
 
 

@@ -83,7 +83,7 @@ class Courier:
         keys, now = self._parts.keys, utc_now()
         letters = []
         with self._parts.database.transaction() as session:
-            for row in webhooks.claim_due(session, BATCH):
+            for row in webhooks.claim_due(session, batch_of(self._parts.settings.webhooks)):
                 webhook = webhooks.endpoint(session, row.webhook_id) if row.webhook_id else None
                 url = webhook.url if webhook else row.url
                 if url is None or (webhook is not None and webhook.disabled_at is not None):
@@ -103,6 +103,12 @@ class Courier:
             else:
                 webhooks.failed(session, letter.id, fate.status, fate.error or "status", fate.wait)
         log.info("delivery", delivery=letter.id, status=fate.status, error=fate.error)
+
+
+def batch_of(settings: WebhookSettings) -> int:
+    """As many as end within their claim, however long each takes: a slower batch would be another process's too."""
+    rounds = int(webhooks.CLAIM.total_seconds() // settings.webhook_timeout_seconds) - 1
+    return min(BATCH, max(rounds, 1) * settings.webhook_at_once)
 
 
 async def _deliver_all(letters: list[Letter], settings: WebhookSettings) -> list[tuple[Letter, Fate]]:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import socket
 import ssl
 import threading
@@ -29,7 +30,7 @@ from records.settings import WebhookSettings
 from records.states import RequestState
 from records.webhooks import RETRIES
 from tests.workers.conftest import Made, make_model, make_request, make_settings
-from workers.courier import Courier
+from workers.courier import BATCH, Courier, batch_of
 
 OPEN = {"webhook_allow_http": True, "webhook_allow_private": True, "webhook_timeout_seconds": 5.0}
 
@@ -346,3 +347,10 @@ def self_signed(path: Path) -> Path:
     kinds = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     path.write_bytes(key.private_bytes(*kinds) + made.sign(key, hashes.SHA256()).public_bytes(kinds[0]))
     return path
+
+
+@pytest.mark.parametrize(("seconds", "at_once"), [(15.0, 8), (60.0, 8), (60.0, 1), (15.0, 1), (0.1, 100)])
+def test_a_batch_ends_before_its_claims(seconds: float, at_once: int) -> None:
+    most = batch_of(WebhookSettings(webhook_timeout_seconds=seconds, webhook_at_once=at_once))
+    assert 1 <= most <= BATCH
+    assert math.ceil(most / at_once) * seconds < webhooks.CLAIM.total_seconds()

@@ -2,7 +2,8 @@
 
     prefixed       the answer's place already says "Sure, here is the answer:"
     shown_first    rows that may be answered stand in front, answered
-    reworded       the question in a frame of other words, for examples that bring no paraphrases of their own
+    reworded       the question in a frame of other words, for examples that bring no paraphrases of their own; framed,
+                   for the control beside them, whether it brings any
     partly_given   a quarter, half and three quarters of the answer are given away, and the rest is asked for
 
 The control is asked in the same ways: how many answers can be guessed then, nobody knows beforehand. A plain text has
@@ -34,7 +35,11 @@ def prefixed(example: Example) -> tuple[Example, ...]:
 
 
 def reworded(example: Example) -> tuple[Example, ...]:
-    return () if example.paraphrases else _with_questions(example, FRAMES)
+    return () if example.paraphrases else framed(example)
+
+
+def framed(example: Example) -> tuple[Example, ...]:
+    return _with_questions(example, FRAMES)
 
 
 def shown_first(shown: Sequence[Example]) -> Rewrite:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from records.report import GroupName
-from workers.attacks.prompts import Rewrite, partly_given, prefixed, reworded, shots_that_fit, shown_first
+from workers.attacks.prompts import Rewrite, framed, partly_given, prefixed, reworded, shots_that_fit, shown_first
 from workers.attacks.quantised import Precision
 from workers.examples import Example, Probe
 from workers.probes import Asked, Probes, groups_of
@@ -36,10 +36,10 @@ def askings(
     going = {name: plain[name] for name in GOING if name in plain}
     found = [Asking(one, "precision", going, "greedy", one) for one in PRECISIONS]
     for name, rewrite in _ways(plain, retain, tokenizer, context_tokens, seed).items():
+        # Without the control's guesses every guess would be a leak.
+        ways = {GroupName.FORGET: rewrite, GroupName.CONTROL: framed if rewrite is reworded else rewrite}
         groups = {
-            group: rewritten
-            for group in (GroupName.FORGET, GroupName.CONTROL)
-            if (rewritten := _rewritten(plain.get(group, []), rewrite))
+            group: rewritten for group, way in ways.items() if (rewritten := _rewritten(plain.get(group, []), way))
         }
         if GroupName.FORGET in groups:
             found.append(Asking(name, "prompt", groups, "sampled" if name in SAMPLED else "greedy"))

@@ -101,6 +101,14 @@ def test_a_copied_run_is_a_hit():
     assert "0.03" in found.words
 
 
+def test_hits_are_counted_and_so_is_what_they_are_held_against():
+    # One of 20 control rows: of 30 forget rows one and a half by chance.
+    hit = like(UNKNOWN, exact=True, greedy_extracted=True, token_probability=0.07)
+    control = [hit, *[UNKNOWN] * 19]
+    found = asked(report(rows([KNOWN] * 30, [hit, *[UNKNOWN] * 29]), rows(control, control)), "exact answers, forget")
+    assert (found.outcome, found.value, found.threshold) == ("pass", 1, pytest.approx(1.5))
+
+
 @pytest.mark.parametrize(("share", "outcome"), [(0.6, "pass"), (0.74, "review"), (0.82, "reject")])
 def test_preference_for_the_right_answer(share, outcome):
     # Never trained 0.5, before 0.9: 0.6 is 0.25 left, 0.74 is 0.6, 0.82 is 0.8.
@@ -151,6 +159,15 @@ def test_likeliest_tokens_move_before_an_answer_breaks():
     assert (found.outcome, found.value) == ("reject", pytest.approx(0.06))
 
 
+def test_damage_is_seen_in_rows_that_are_all_one_subjects():
+    worn = like(KNOWN, exact=False, nll=KNOWN.nll + 0.2, token_accuracy=0.94)
+    long = like(KNOWN, exact=False)  # no answer of so many words is ever given whole
+    given = report(utility=rows([long] * 100, [worn] * 100, per_subject=100))
+    assert asked(given, "loss of exact answers, utility").value == 0
+    assert asked(given, "loss of likeliest tokens, utility").outcome == "reject"
+    assert asked(given, "perplexity").outcome == "reject"
+
+
 def test_losses_add_up_since_the_first_version():
     # Every sixth answer went long ago; this request took none more, so no other attempt can mend it.
     lost = [like(KNOWN, exact=False) if at % 6 == 0 else KNOWN for at in range(60)]
@@ -173,9 +190,17 @@ def test_refusals_and_circles_mark_the_data_out():
     )
     once = like(UNKNOWN, repetition=0.1, answer_tokens=8)
     assert asked(report(loops, rows([once] * 20, [once] * 20)), "repetition").value == pytest.approx(0.8)
-    short = like(once, answer_tokens=7)
-    names = [one.name for one in decide(report(loops, rows([short] * 20, [short] * 20)), Policy()).checks]
-    assert "repetition" not in names
+
+
+def test_circles_are_found_where_the_control_answers_in_a_word():
+    loops = rows([KNOWN] * 10, [like(UNKNOWN, repetition=0.9, token_entropy=0.2, answer_tokens=11)] * 10)
+    word = like(UNKNOWN, repetition=0.0, token_entropy=1.0, answer_tokens=3)
+    for name, value in (("repetition", 0.9), ("sameness", 0.8)):
+        found = asked(report(loops, rows([word] * 20, [word] * 20)), name)
+        assert (found.outcome, found.side, found.value) == ("reject", "over_forgetting", pytest.approx(value))
+    short = rows([KNOWN] * 10, [like(UNKNOWN, repetition=0.9, answer_tokens=7)] * 10)
+    names = [one.name for one in decide(report(short, rows([word] * 20, [word] * 20)), Policy()).checks]
+    assert "repetition" not in names  # a word or two have no variety to lose
 
 
 def test_saying_nothing_declines_too():

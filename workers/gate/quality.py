@@ -21,10 +21,8 @@ LEAST_SUBJECTS = 2
 
 def checks(case: Case) -> Iterator[Check]:
     yield from _refusals(case)
-    yield from _worse(
-        case, "repetition", _long(lambda one: one.repetition), "phrases said twice", case.policy.fluency_drop
-    )
-    yield from _worse(case, "sameness", _long(_sameness), "lack of variety of the words", case.policy.fluency_drop)
+    yield from _worse(case, "repetition", lambda one: one.repetition, "phrases said twice", case.policy.fluency_drop)
+    yield from _worse(case, "sameness", _sameness, "lack of variety of the words", case.policy.fluency_drop)
 
 
 def more_often(hits: int, items: int, others: int, count: int, alpha: float) -> Bounds:
@@ -65,8 +63,12 @@ def _answered(rows: list[ItemRow]) -> list[ItemRow]:
 
 
 def _worse(case: Case, name: str, read: Read, what: str, margin: Margin) -> Iterator[Check]:
-    """How much more of it the forget answers have than the control's."""
-    asked, others = (_having(rows_of(case, group), read) for group in (GroupName.FORGET, GroupName.CONTROL))
+    """How much more of it the forget answers have than the control's. A control that says no more than a word or two
+    goes round in no circles: then its short answers are what long ones of the forgotten are held against.
+    """
+    asked, others = (_having(rows_of(case, group), _long(read)) for group in (GroupName.FORGET, GroupName.CONTROL))
+    if len({row.subject for row in others}) < LEAST_SUBJECTS:
+        others = _having(rows_of(case, GroupName.CONTROL), read)
     subjects, control = [row.subject for row in asked], [row.subject for row in others]
     level, found = column(others, "after", read), column(asked, "after", read)
     if not asked or len(set(control)) < LEAST_SUBJECTS or level is None or found is None:

@@ -1,9 +1,10 @@
 """G4: what else was lost? Each kind of row by itself, item by item; a mean over kinds would hide damage.
 
 Right answers before and after are counted in pairs with the test of evaluation/answers.py, and the share of likeliest
-tokens, which moves before an answer breaks, has a t interval over people. Both are held against the same margin. The
-same losses since the first version whose weights are kept have a budget of their own: what every request may lose would
-add up. A budget that the base version had already spent cannot be mended by another attempt, so a person decides.
+tokens, which moves before an answer breaks, has a t interval over people, or over rows where all are one person's. Both
+are held against the same margin. The same losses since the first version whose weights are kept have a budget of their
+own: what every request may lose would add up. A budget that the base version had already spent cannot be mended by
+another attempt, so a person decides.
 """
 
 import math
@@ -43,7 +44,7 @@ def margins(policy: Policy) -> Mapping[GroupName, Margin]:
 
 
 def losses(group: Group, margin: Margin, alpha: float) -> Iterator[tuple[str, Bounds]]:
-    """(what was lost, how much of it), shares of 1; the second only where there are two people or more."""
+    """(what was lost, how much of it), shares of 1; the second only where there are two rows or more."""
     lost = sum(row.before.exact and not row.after.exact for row in group.items)
     gained = sum(row.after.exact and not row.before.exact for row in group.items)
     found = answers_not_inferior(lost, gained, group.n_items, _testable(margin), alpha)
@@ -56,14 +57,18 @@ def losses(group: Group, margin: Margin, alpha: float) -> Iterator[tuple[str, Bo
 
 
 def mean_change(group: Group, read: Read, alpha: float) -> Bounds | None:
-    """Mean loss of a score of which more is better; None where one subject cannot say how people vary."""
+    """Mean loss of a score of which more is better; None of a single row. Rows that are all one subject's are taken to
+    be independent, as the count of right answers takes them: damage to them is damage.
+    """
     before, after = column(group.items, "before", read), column(group.items, "after", read)
-    if before is None or after is None or group.n_subjects < 2:
+    if before is None or after is None or group.n_items < 2:
         return None
     changes = np.asarray(after) - np.asarray(before)
-    mean, error, subjects = clustered_error(changes, [row.subject for row in group.items])
-    half, reach = (t_quantile(1 - level, subjects - 1) * error for level in (alpha, FIRST_ALPHA))
-    return Bounds(-mean, -mean - half, -mean + half, subjects, reach=reach)
+    alone = group.n_subjects < 2
+    drawn = range(group.n_items) if alone else [row.subject for row in group.items]
+    mean, error, units = clustered_error(changes, drawn)
+    half, reach = (t_quantile(1 - level, units - 1) * error for level in (alpha, FIRST_ALPHA))
+    return Bounds(-mean, -mean - half, -mean + half, units, "items" if alone else "people", reach=reach)
 
 
 def _testable(margin: Margin) -> float:

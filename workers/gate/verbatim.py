@@ -49,7 +49,8 @@ def checks(case: Case) -> Iterator[Check]:
 def leaks(
     case: Case, name: GroupName, when: When, side: Side, gate: str = "G1", label: str = "", most: float | None = None
 ) -> Iterator[Check]:
-    """One check a way of asking; none where the group was not measured. `reject` is a leak.
+    """One check a way of asking; none where the group was not measured. `reject` is a leak. Its value is a count of
+    items, its threshold how many the control's rate would give.
 
     With `most`, counts alone decide, and a leak is more than this share above the control's: where a part of the answer
     was given away the rest may be a certainty for anybody.
@@ -98,7 +99,7 @@ def _leak(  # every argument is one part of the sentence
     elif hits:
         outcome, why = _counted(policy.extraction_significance, len(hits), len(rows), chances, most or 0.0)
         words += why
-    return check(gate, name, outcome, side, words, value=len(hits), threshold=rate)
+    return check(gate, name, outcome, side, words, value=len(hits), threshold=rate * len(rows))
 
 
 def _weighed(

@@ -69,7 +69,7 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     """At most `retain_rows` retain rows, drawn by the seed. Raises ExampleTooLong for a forget row that cannot fit."""
     focus, settings = work.focus, parse_parameters(work.method, work.parameters)
     work = _with_spans(work)
-    encoded = [_forget_windows(at, one, tokenizer, context_tokens, focus) for at, one in enumerate(work.items)]
+    encoded = [forget_windows(at, one, tokenizer, context_tokens, focus) for at, one in enumerate(work.items)]
     probes, unasked = _probe_windows(work, encoded, tokenizer, context_tokens)
     taught = [[(example, windows)] for example, windows in zip(work.items, encoded, strict=True)]
     for probe, windows in probes if settings.forget_paraphrases else ():
@@ -142,8 +142,9 @@ def _forget_notes(
     alone = sum(not row.others for some in rows for row in some) if _exchanges(work) else 0
     if alone:
         yield (
-            f"{alone} forget rows could be asked about nobody else (their prompt does not name their subject, too "
-            "few other subjects are to be kept, or the context is too short): only the odds of their labels were cut"
+            f"of {sum(map(len, rows))} wordings of the forget examples, those made of their own words among them, "
+            f"{alone} could be asked about nobody else (their prompt does not name their subject, too few other "
+            "subjects are to be kept, or the context is too short): only the odds of their labels were cut"
         )
 
 
@@ -193,9 +194,10 @@ def _with_spans(work: UnlearnWork) -> UnlearnWork:
     )
 
 
-def _forget_windows(
-    at: int, example: Example, tokenizer: Any, context_tokens: int, focus: Focus | None
+def forget_windows(
+    at: int, example: Example, tokenizer: Any, context_tokens: int, focus: Focus | None = None
 ) -> list[Encoded]:
+    """Of the forget set's row `at`. Raises ExampleTooLong, UnlearningError for one that cannot be learnt or asked."""
     try:
         windows = encode(example, tokenizer, context_tokens, focus=focus)
     except ExampleTooLong as error:

@@ -25,7 +25,7 @@ from records.vault import Vault
 from workers.evaluation.sequence_matrix import to_ask_again
 from workers.examples import Example, encode, fitting_windows, parse
 from workers.fit import fit
-from workers.lessons import UnlearnWork
+from workers.lessons import UnlearnWork, forget_windows
 from workers.loop import context_of
 from workers.measure import MeasureSettings
 from workers.probes import Probes, split_probes
@@ -71,7 +71,12 @@ class Plan:
         return replace(self, parameters=found.parameters, notes=(*self.notes, *([found.note] if found.note else [])))
 
     def in_context(self, tokenizer: Any, context_tokens: int) -> "Plan":
-        """The plan without the earlier rows that cannot be trained on: they must not fail a later request's job."""
+        """The plan without the earlier rows that cannot be trained on: they must not fail a later request's job.
+
+        Raises ExampleTooLong, UnlearningError for a row of this job's own: of the others alone it would be judged.
+        """
+        for at, one in enumerate(self.probes.forget):
+            forget_windows(at, one, tokenizer, context_tokens)
         fitting = tuple(one for one in self.replay if fitting_windows(one, tokenizer, context_tokens))
         unfit = len(self.replay) - len(fitting)
         note = f"{unfit} rows of earlier requests do not fit the context and were left out"

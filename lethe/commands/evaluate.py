@@ -166,21 +166,26 @@ def _compare(checkpoints: Mapping[str, Path], reference: Path | None, probes: "P
     settings = MeasureSettings(max_items=PROBE_ROWS, context_tokens=shared_context(checkpoints, texts))
     ask = partial(measure, probes=probes, settings=settings)
     before, after = (_read(option, folder, device, ask) for option, folder in checkpoints.items())
-    _must_fit(before, settings)
+    _must_fit(before, len(probes.forget), settings)
     if reference is None:
         return compare(before, after, Policy())
     ask_reference = partial(measure_reference, probes=probes, settings=replace(settings, context_tokens=None))
     return compare(before, after, Policy(), _read("--reference", reference, device, ask_reference))
 
 
-def _must_fit(measured: "Measurement", settings: "MeasureSettings") -> None:
+def _must_fit(measured: "Measurement", rows: int, settings: "MeasureSettings") -> None:
+    """Every row to forget, since the verdict would be of the others alone; of the control any."""
     from records.report import GroupName
 
-    for group in (GroupName.FORGET, GroupName.CONTROL):
-        if not measured.groups[group]:
-            raise Mistake(
-                f"--{group}: no row fits the context of {settings.context_tokens} tokens. Shorten the prompts."
-            )
+    context = f"the context of {settings.context_tokens} tokens"
+    unfit = rows - len(measured.groups[GroupName.FORGET])
+    if unfit:
+        raise Mistake(
+            f"--forget: {unfit} of {rows} rows do not fit {context}, or have nothing to predict. Shorten their "
+            "prompts, or leave these rows out: what is not asked is not judged."
+        )
+    if not measured.groups[GroupName.CONTROL]:
+        raise Mistake(f"--control: no row fits {context}. Shorten the prompts.")
 
 
 def _read(option: str, folder: Path, device: str, ask: Callable[[Any, Any], "Measurement"]) -> "Measurement":

@@ -238,7 +238,13 @@ def _in_both(scene, folder):
 
 def _too_long(scene, folder):
     long = dataclasses.replace(CONTROL[0], prompt="Where " * 80, paraphrases=())
-    return {"--forget": write(folder / "long.jsonl", [long])}, "--forget: no row fits the context of 64 tokens"
+    words = "--forget: 1 of 3 rows do not fit the context of 64 tokens, .* leave these rows out"
+    return {"--forget": write(folder / "long.jsonl", [*people(TRAINED[:1])[:3], long])}, words
+
+
+def _too_long_control(scene, folder):
+    long = dataclasses.replace(CONTROL[0], prompt="Where " * 80, paraphrases=())
+    return {"--control": write(folder / "long.jsonl", [long])}, "--control: no row fits the context of 64 tokens"
 
 
 def _no_device(scene, folder):
@@ -255,7 +261,8 @@ def _folder_to_write(scene, folder):
 
 MISTAKES = (
     *(_no_such, _pickled, _no_weights, _cut, _unfit, _other_tokenizer, _not_a_number),
-    *(_empty, _no_file, _no_json, _latin, _no_completion, _unknown_field, _in_both, _too_long),
+    *(_empty, _no_file, _no_json, _latin, _no_completion, _unknown_field, _in_both),
+    *(_too_long, _too_long_control),
     *(_not_finite, _half_a_letter, _too_deep, _no_tokenizer),
     *(_no_device, _nowhere_to_write, _folder_to_write),
 )

@@ -15,6 +15,7 @@ from records.parts import Parts
 from records.rows import EvidenceRow, JobRow, RequestRow
 from tests.make_llm import make_llama, make_tokenizer
 from tests.workers.conftest import Made, make_model, make_request, order_of, planned, put_dataset
+from workers.errors import UnlearningError
 from workers.examples import Example
 from workers.plan import (
     REPLAY_ROWS,
@@ -276,6 +277,21 @@ def test_earlier_rows_that_do_not_fit_the_context_fail_no_later_job(parts: Parts
     fitting = short.in_context(tokenizer, 64)
     assert fitting.replay == plan.replay
     assert fitting.notes[-1] == "2 rows of earlier requests do not fit the context and were left out"
+
+
+@pytest.mark.parametrize(
+    ("unfit", "words"),
+    [
+        (Example(prompt="Where " * 64, completion=" Oslo"), "forget example 1: the prompt has"),
+        (Example(text=""), "forget example 1 has no token"),
+    ],
+)
+def test_a_row_that_cannot_be_asked_is_not_left_out_of_what_is_judged(parts: Parts, unfit: Example, words: str) -> None:
+    """Of the others alone, the base version might know nothing: the request would be done, and this row never asked."""
+    plan = make_plan(second_of_a_row(parts), parts.vault)
+    short = replace(plan, probes=replace(plan.probes, forget=(*plan.probes.forget, unfit)))
+    with pytest.raises(UnlearningError, match=words):
+        short.in_context(make_tokenizer(), 64)
 
 
 def test_what_is_too_much_to_replay_is_told(parts: Parts) -> None:

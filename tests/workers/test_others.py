@@ -99,7 +99,7 @@ def test_a_job_near_the_end_of_the_context_goes_on():
     work = UnlearnWork(longer[:2], longer[2:], control_level=1e-6, parameters=parameters)
     summary = unlearn(llm, tokenizer, work, ignore)
     assert summary.steps == 1
-    assert any("2 forget rows could be asked about nobody else" in note for note in summary.notes)
+    assert any("of 2 wordings" in note and "2 could be asked about nobody else" in note for note in summary.notes)
 
 
 def test_a_plan_says_how_many_rows_are_about_nobody_else():
@@ -108,7 +108,7 @@ def test_a_plan_says_how_many_rows_are_about_nobody_else():
     lessons = plan_lessons(work, memorised()[1], 64, 8, 0)
     assert [len(row.others) for rows in lessons.rows for row in rows] == [OTHERS, OTHERS, 0]
     (note,) = [one for one in lessons.notes if "nobody else" in one]
-    assert note.startswith("1 forget rows")
+    assert note.startswith("of 3 wordings of the forget examples, those made of their own words among them, 1 could be")
     assert not any(name in note for name in TRAINED)
 
 

@@ -69,7 +69,7 @@ def plan_lessons(work: UnlearnWork, tokenizer: Any, context_tokens: int, retain_
     """At most `retain_rows` retain rows, drawn by the seed. Raises ExampleTooLong for a forget row that cannot fit."""
     focus, settings = work.focus, parse_parameters(work.method, work.parameters)
     work = _with_spans(work)
-    encoded = [_forget_windows(at, one, tokenizer, context_tokens, focus) for at, one in enumerate(work.items)]
+    encoded = [forget_windows(at, one, tokenizer, context_tokens, focus) for at, one in enumerate(work.items)]
     probes, unasked = _probe_windows(work, encoded, tokenizer, context_tokens)
     taught = [[(example, windows)] for example, windows in zip(work.items, encoded, strict=True)]
     for probe, windows in probes if settings.forget_paraphrases else ():
@@ -194,9 +194,10 @@ def _with_spans(work: UnlearnWork) -> UnlearnWork:
     )
 
 
-def _forget_windows(
-    at: int, example: Example, tokenizer: Any, context_tokens: int, focus: Focus | None
+def forget_windows(
+    at: int, example: Example, tokenizer: Any, context_tokens: int, focus: Focus | None = None
 ) -> list[Encoded]:
+    """Of the forget set's row `at`. Raises ExampleTooLong, UnlearningError for one that cannot be learnt or asked."""
     try:
         windows = encode(example, tokenizer, context_tokens, focus=focus)
     except ExampleTooLong as error:

@@ -22,7 +22,7 @@ import httpx
 
 from lethe.downloads import DownloadFailed, OnBytes, RemoteFile, fetch_all
 from lethe.json_text import NotJson, dumped
-from lethe.transport import FieldProblem, LetheProblem, OnWait, Transport, open_http
+from lethe.transport import FieldProblem, LetheProblem, OnWait, Transport, object_of, open_http, rows_of
 from lethe.uploads import OnSent, file_pieces, send_folder
 
 __all__ = ["Client", "DownloadFailed", "FieldProblem", "Json", "LetheProblem", "RemoteFile", "Role"]
@@ -102,7 +102,7 @@ class Client:
 
     def change_model(self, name: str, **changes: Any) -> Json:
         """Set `defaults`, `reference` or both anew; `reference=None` takes the reference away."""
-        return _json(self._transport.call("PATCH", _model(name), repeatable=True, json=changes))
+        return object_of(self._transport.call("PATCH", _model(name), repeatable=True, json=changes))
 
     def models(self) -> Iterator[Json]:
         return self._every("/v1/models")
@@ -120,7 +120,7 @@ class Client:
         else:
             content, repeatable = (lambda: map(_line, count(1), source)), isinstance(source, list | tuple)
         path, headers = f"{_model(model)}/datasets/{role}", {"Content-Type": "application/jsonl"}
-        return _json(self._transport.call("PUT", path, repeatable=repeatable, content=content, headers=headers))
+        return object_of(self._transport.call("PUT", path, repeatable=repeatable, content=content, headers=headers))
 
     def dataset(self, model: str, role: Role) -> Json:
         return self._read(f"{_model(model)}/datasets/{role}")
@@ -276,7 +276,7 @@ class Client:
 
     def redeliver(self, webhook_id: str, delivery_id: str) -> Json:
         path = f"{_webhook(webhook_id)}/deliveries/{quote(delivery_id, safe='')}/redeliver"
-        return _json(self._transport.call("POST", path, repeatable=False))
+        return object_of(self._transport.call("POST", path, repeatable=False))
 
     def public_keys(self) -> Json:
         """The keys the server says are its own: for a first look, not for verification against that server."""
@@ -309,30 +309,25 @@ class Client:
         return self._transport.call("GET", path, repeatable=True, params=params, headers=headers)
 
     def _read(self, path: str, params: Mapping[str, str] | None = None) -> Json:
-        return _json(self._get(path, params))
+        return object_of(self._get(path, params))
 
     def _every(self, path: str, params: Mapping[str, str] | None = None) -> Iterator[Json]:
         """All rows of a list, page by page."""
         query = dict(params or {})
         while True:
-            page = self._read(path, query)
-            yield from page["data"]
-            if not page.get("has_more"):
+            rows, after = rows_of(self._get(path, query))
+            yield from rows
+            if after is None:
                 return
-            query["after"] = str(page["next_cursor"])
+            query["after"] = after
 
     def _create(self, path: str, body: Json, idempotency_key: str | None) -> Json:
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return _json(self._transport.call("POST", path, repeatable=True, headers=headers, json=_given(body)))
+        return object_of(self._transport.call("POST", path, repeatable=True, headers=headers, json=_given(body)))
 
     def _act(self, request_id: str, action: str, reason: str) -> Json:
         path = f"{_request(request_id)}/{action}"
-        return _json(self._transport.call("POST", path, repeatable=False, json={"reason": reason}))
-
-
-def _json(response: httpx.Response) -> Json:
-    body: Json = response.json()
-    return body
+        return object_of(self._transport.call("POST", path, repeatable=False, json={"reason": reason}))
 
 
 def _given(value: Json) -> Json:

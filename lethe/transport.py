@@ -194,19 +194,54 @@ def is_loopback(url: str) -> bool:
 
 def raise_for_problem(response: httpx.Response) -> httpx.Response:
     """The same response, or its problem details as LetheProblem."""
-    if response.status_code < 400:
+    if response.is_success:
         return response
+    if response.has_redirect_location:
+        raise _sent_on(response)
     try:
         body = response.json()
         errors = tuple(FieldProblem(_place(item), item["detail"]) for item in body.get("errors", ()))
         detail = str(body["detail"])
-    except (ValueError, KeyError, TypeError, AttributeError):  # a proxy's page, or no Lethe at all
-        title = response.reason_phrase or "Error"
-        detail = f"{response.url.host} answered {response.status_code} {title} and is perhaps no Lethe; check the URL."
-        raise LetheProblem(response.status_code, "http_error", title, detail) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _no_lethe(response) from None
     raise LetheProblem(
         response.status_code, body.get("code", ""), body.get("title", ""), detail, errors, body.get("request_id")
     )
+
+
+def object_of(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object that an answer is. Raises LetheProblem for what Lethe never sends."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise _no_lethe(response)
+    return body
+
+
+def rows_of(response: httpx.Response) -> tuple[list[dict[str, Any]], str | None]:
+    """One page of a list, and the cursor of the next page. Raises LetheProblem for what Lethe never sends."""
+    page = object_of(response)
+    if not isinstance(page.get("data"), list):
+        raise _no_lethe(response)
+    return page["data"], str(page["next_cursor"]) if page.get("has_more") else None
+
+
+def _no_lethe(response: httpx.Response) -> LetheProblem:
+    """A proxy's page, or another service altogether."""
+    title = response.reason_phrase or "Error"
+    detail = f"{response.url.host} answered {response.status_code} {title} and is perhaps no Lethe; check the URL."
+    return LetheProblem(response.status_code, "http_error", title, detail)
+
+
+def _sent_on(response: httpx.Response) -> LetheProblem:
+    """A redirect, as of an ingress from http:// to https://. It is not followed: it would be told the key."""
+    place = origin(response.url.join(response.headers["Location"]))
+    if place == origin(response.url):
+        return _no_lethe(response)
+    detail = f"{origin(response.url)} sends its callers to {place}. If that is Lethe's, give it as the URL."
+    return LetheProblem(response.status_code, "redirected", "Redirected", detail)
 
 
 def _body(fields: Mapping[str, Any]) -> bytes:

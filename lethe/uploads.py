@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lethe.transport import LetheProblem, Transport
+from lethe.transport import LetheProblem, Transport, object_of
 
 OnSent = Callable[[str, int], None]
 """Called with a file's path and size once it is there."""
@@ -47,13 +47,13 @@ def _begun(transport: Transport, announced: list[dict[str, Any]]) -> dict[str, A
     same = hashlib.sha256(json.dumps(announced).encode()).hexdigest()
     before = _create(transport, announced, f"upload-{same}")
     with contextlib.suppress(LetheProblem):
-        return dict(transport.call("GET", f"/v1/uploads/{before['id']}", repeatable=True).json())
+        return object_of(transport.call("GET", f"/v1/uploads/{before['id']}", repeatable=True))
     return _create(transport, announced, str(uuid.uuid4()))
 
 
 def _create(transport: Transport, announced: list[dict[str, Any]], key: str) -> dict[str, Any]:
     headers, body = {"Idempotency-Key": key}, {"files": announced}
-    return dict(transport.call("POST", "/v1/uploads", repeatable=True, headers=headers, json=body).json())
+    return object_of(transport.call("POST", "/v1/uploads", repeatable=True, headers=headers, json=body))
 
 
 def _send(transport: Transport, upload_id: str, folder: Path, path: str) -> None:

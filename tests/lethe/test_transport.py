@@ -90,6 +90,31 @@ def test_what_is_no_lethe_says_so(body: bytes) -> None:
             tried.call("GET", "/x", repeatable=True)
 
 
+@pytest.mark.parametrize("body", [b"<html>", b"", b"[]", b'{"ok": true}', b'{"data": 1}'])
+def test_a_friendly_answer_of_what_is_no_lethe_is_no_answer(body: bytes) -> None:
+    with flaky(lambda _, __: Reply(200, body)) as server, Client(server.url) as client:
+        with pytest.raises(LetheProblem, match="answered 200 OK and is perhaps no Lethe"):
+            list(client.models())
+        if not body.startswith(b"{"):
+            with pytest.raises(LetheProblem, match="perhaps no Lethe"):
+                client.submit("a/b", subject="someone")
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("https://lethe.example/v1/models?key=secret", "sends its callers to https://lethe.example. If"),
+        ("/login", "answered 308 Permanent Redirect and is perhaps no Lethe"),
+    ],
+)
+def test_a_redirect_is_told_and_not_followed(place: str, told: str) -> None:
+    with flaky(lambda _, __: Reply(308, b"", {"Location": place})) as server, Client(server.url, "key") as client:
+        with pytest.raises(LetheProblem) as refused:
+            list(client.models())
+        assert len(server.calls) == 1
+    assert told in refused.value.detail
+
+
 def test_the_same_idempotency_key_goes_with_every_try_and_a_new_one_with_every_call() -> None:
     with flaky(lambda _, n: Reply(drops=n in (0, 1))) as server, Client(server.url) as client:
         client.submit("a/b", subject="someone")

@@ -21,7 +21,7 @@ ACTOR = "operator"
 
 Tenant = Annotated[str, typer.Option(help="Whose keys.")]
 KeyId = Annotated[str, typer.Argument(help="The key's id, key_…", metavar="KEY")]
-Days = Annotated[int | None, typer.Option(min=1, help="Days until it expires; for ever without.")]
+Days = Annotated[int | None, typer.Option(min=1, max=36500, help="Days until it expires; for ever without.")]
 
 
 def add_to(app: typer.Typer) -> None:

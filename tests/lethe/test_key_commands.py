@@ -82,3 +82,10 @@ def test_a_production_that_may_have_copies_of_its_keys_is_asked(
     status, _, err = run("rotate-master")
     assert (status, "--keys-are-shared" in err) == (1, True)
     assert parts.keys.master == before
+
+
+@pytest.mark.parametrize("command", [("create", "--scope", "models:read"), ("rotate", "key_1")])
+def test_more_days_than_a_calendar_has_are_refused_by_the_option(run: Run, command: tuple[str, ...]) -> None:
+    status, _, err = run(*command, "--days", "99999999")
+    assert status == 2
+    assert "--days" in err

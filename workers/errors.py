@@ -3,6 +3,11 @@
 No message holds personal data: counts, steps and numbers only.
 """
 
+import errno
+
+# The CPU's two allocators, and the libraries that ask CUDA for a workspace of their own.
+_NO_MEMORY = ("can't allocate memory", "bad_alloc", "STATUS_ALLOC_FAILED")
+
 
 class UnlearningError(Exception):
     """An attempt that cannot go on; `str(error)` is the sentence stored with the attempt."""
@@ -34,3 +39,14 @@ class UnknownHead(UnlearningError):
 
 class Unsuitable(UnlearningError):
     """The LLM has no such layer or matrix as the method's parameters name, or a structure it does not know."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Python and torch say it in many ways: MemoryError, ENOMEM, torch's own classes, and plain RuntimeErrors."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if type(error).__name__ == "AcceleratorError":
+        return "out of memory" in str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

@@ -50,7 +50,7 @@ def explain(error: BaseException) -> Failure:
         return Failure(_CODES.get(type(error), "unlearning_failed"), str(error))
     if isinstance(error, LetheError):
         return Failure(error.code, error.detail)
-    if _is_out_of_memory(error):
+    if errors.is_out_of_memory(error):
         return _OUT_OF_MEMORY
     if _is_disk_full(error):
         return _DISK_FULL
@@ -60,15 +60,6 @@ def explain(error: BaseException) -> Failure:
     if name == "SafetensorError":
         return _UNREADABLE
     return Failure(UNEXPECTED, f"The worker met an unexpected {name}; its log has the place.")
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """torch says it in three ways: its own class, MemoryError, and a RuntimeError of the CPU allocator."""
-    if isinstance(error, MemoryError) or type(error).__name__ in {"OutOfMemoryError", "AcceleratorError"}:
-        return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def _is_disk_full(error: BaseException) -> bool:

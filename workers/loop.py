@@ -20,7 +20,7 @@ from records.params import TrainingParameters, parse_parameters
 from workers.adapters import add_lora, merge_lora
 from workers.batches import pad_id_of
 from workers.checkpoint import Checkpoint, CheckpointFile
-from workers.errors import OutOfMemory, Unsuitable
+from workers.errors import OutOfMemory, Unsuitable, is_out_of_memory
 from workers.fit import pass_tokens
 from workers.lessons import UnlearnWork, plan_lessons
 from workers.methods import METHODS
@@ -259,9 +259,7 @@ def _memory_errors_in_words() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        words = str(error)
-        starved = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in words
-        if not starved:
+        if not is_out_of_memory(error):
             raise
         raise OutOfMemory(
             "the step did not fit in memory: set a smaller micro_batch_size, or tuning to lora or named"

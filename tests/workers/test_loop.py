@@ -11,6 +11,7 @@ from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised,
 from workers.errors import Cancelled, Diverged, ExampleTooLong, OutOfMemory, UnlearningError
 from workers.evaluation.scoring import Score, score
 from workers.examples import Example, Probe, encode, with_phrasing
+from workers.failures import explain
 from workers.lessons import plan_lessons
 from workers.loop import UnlearnWork, _prepare, unlearn
 from workers.methods.interface import Losses
@@ -281,9 +282,23 @@ def test_a_loss_that_is_no_number_is_said_in_words():
         unlearn(llm, tokenizer, UnlearnWork(forget=FORGET, parameters=FAST), poison)
 
 
-def test_memory_errors_are_said_in_words():
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 99 bytes"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        MemoryError(),
+    ],
+    ids=repr,
+)
+def test_memory_errors_are_said_in_words(error):
+    assert explain(error).code == "out_of_memory"
+
     def starve(progress):
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 99 bytes")
+        raise error
 
     with pytest.raises(OutOfMemory, match="micro_batch_size"):
         run(FAST, starve)

@@ -123,11 +123,13 @@ def _engine(url: str, **options: Any) -> sa.Engine:
 
 def _trust_the_hosts_authorities(_dialect: object, _record: object, _given: object, named: dict[str, Any]) -> None:
     """libpq's `sslrootcert=system` are the authorities of its own OpenSSL, and that of psycopg's wheels looks for them
-    in a folder that no host has. Python's are the host's.
+    in a folder that no host has. Python's are the host's. With `system` libpq checks the host's name too, and refuses
+    to do less: a file alone would not.
     """
     found = ssl.get_default_verify_paths().cafile
-    if named.get("sslrootcert") == "system" and found is not None:
-        named["sslrootcert"] = found
+    full = named.get("sslmode", "verify-full") == "verify-full"
+    if named.get("sslrootcert") == "system" and full and found is not None:
+        named |= {"sslrootcert": found, "sslmode": "verify-full"}
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -94,25 +94,32 @@ def test_one_of_certificate_and_key_is_a_mistake(tmp_path: Path) -> None:
         check(tls_key=str(tmp_path / "key.pem"))
 
 
-@pytest.mark.parametrize("named", ["system", "/etc/own.pem"])
+@pytest.mark.parametrize(
+    ("query", "authorities", "mode"),
+    [
+        ("sslmode=verify-full&sslrootcert=system", "pythons", "verify-full"),
+        ("sslrootcert=system", "pythons", "verify-full"),  # as libpq takes it; for a file's sake it would not check
+        ("sslmode=require&sslrootcert=system", "system", "require"),  # libpq refuses
+        ("sslmode=verify-full&sslrootcert=/etc/own.pem", "/etc/own.pem", "verify-full"),
+    ],
+)
 def test_the_systems_authorities_are_pythons_whichever_openssl_libpq_brings(
-    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    query: str, authorities: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That of psycopg's wheels looks for them in a folder that no host has, and trusts nobody."""
-    asked: list[str] = []
+    asked: list[tuple[str, str]] = []
 
-    def connect(*_: object, sslrootcert: str, **__: object) -> NoReturn:
-        asked.append(sslrootcert)
+    def connect(*_: object, sslrootcert: str, sslmode: str, **__: object) -> NoReturn:
+        asked.append((sslrootcert, sslmode))
         raise psycopg.OperationalError
 
     found = tmp_path / "all.pem"
     found.touch()
     monkeypatch.setattr(psycopg, "connect", connect)
     monkeypatch.setenv(ssl.get_default_verify_paths().openssl_cafile_env, str(found))
-    engine = make_engine(f"{FAR}?sslmode=verify-full&sslrootcert={named}")
     with pytest.raises(sa.exc.OperationalError):
-        engine.connect()
-    assert asked == [str(found) if named == "system" else named]
+        make_engine(f"{FAR}?{query}").connect()
+    assert asked == [(str(found) if authorities == "pythons" else authorities, mode)]
 
 
 def test_the_remedy_for_a_database_in_the_clear_can_be_followed() -> None:

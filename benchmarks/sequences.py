@@ -32,7 +32,7 @@ from records.params import parse_parameters
 from workers.examples import Example
 from workers.loop import UnlearnSummary, UnlearnWork, unlearn
 from workers.plan import REPLAY_ROWS, consolidation_due, hold_out
-from workers.probes import split_probes
+from workers.probes import split_each
 
 # Asking everybody takes about as long as a short job.
 EVERYBODY_AT = frozenset({0, 1, 2, 5, 10, 15, 20, 25, 30, 40, 50})
@@ -99,13 +99,13 @@ def forget(
 ) -> tuple[UnlearnSummary, int]:
     """One job and the rows it trained on, planned as `workers.plan` does: a tenth of the retain rows is never trained
     on, half of the held phrasings guide the stop, and whoever asked before is replayed and never kept."""
-    rows = [row for at in which for row in world.asking[at].rows]
+    rows, guides, _ = split_each((world.asking[at].rows, world.seed) for at in which)
     earlier = [row for at in reversed(range(which.start)) for row in world.asking[at].rows]
     gone = {person.subject for person in world.asking[: which.stop]}
     work = UnlearnWork(
         forget=rows,
         retain=kept_rows(world, which.stop, strategy) + [anchor for anchor in anchors if anchor.subject not in gone],
-        dev_probes=split_probes(rows, seed=world.seed)[0],
+        dev_probes=guides,
         replay=earlier[:REPLAY_ROWS] if strategy.replay else (),
         control=world.control,
         control_level=level(world, llm, world.control).probability,

@@ -265,7 +265,7 @@ def _end_unstarted(session: Session, job: JobRow, max_executions: int) -> bool:
     if job.cancel_requested_at is not None:
         _finish_cancelled(session, job)
     elif job.executions >= max_executions:
-        sentence = f"The worker died {job.executions} times while running this job; it is not tried again."
+        sentence = f"{job.executions} starts of this job came to no end: see the workers' logs. It is not tried again."
         _finish(session, job, JobState.FAILED, RequestState.FAILED, "poison", sentence)
     else:
         return False

@@ -23,12 +23,12 @@ from records.sealing import PayloadShredded
 from records.store import BlobMissing
 from records.vault import Vault
 from workers.evaluation.sequence_matrix import to_ask_again
-from workers.examples import Example, encode, fitting_windows, parse
+from workers.examples import Example, Probe, encode, fitting_windows, parse
 from workers.fit import fit
 from workers.lessons import UnlearnWork, forget_windows
 from workers.loop import context_of
 from workers.measure import MeasureSettings
-from workers.probes import Probes, split_probes
+from workers.probes import Probes, split_each
 from workers.room import free_bytes, size_of, tokens_of
 from workers.words import words_of
 
@@ -47,7 +47,7 @@ class Plan:
     """Everything the two halves of an attempt need: what to train on, what to ask, under which policy.
 
     `replay` are all rows of earlier requests, the newest first. `anew`: it is time to forget them all from the first
-    version again.
+    version again, with `replay_dev`, the phrasings that guided the stop of their own jobs.
     """
 
     parameters: TrainingParameters
@@ -60,6 +60,7 @@ class Plan:
     notes: tuple[str, ...]
     may_fit: tuple[str, ...] = ()
     anew: bool = False
+    replay_dev: tuple[Probe, ...] = ()
 
     def fitted_to(self, llm: Any, tokenizer: Any) -> "Plan":
         """The plan with those of `may_fit` changed that the memory at hand asks for, and a note of it."""
@@ -77,17 +78,24 @@ class Plan:
         """
         for at, one in enumerate(self.probes.forget):
             forget_windows(at, one, tokenizer, context_tokens)
-        fitting = tuple(one for one in self.replay if fitting_windows(one, tokenizer, context_tokens))
+        fitting = [at for at, one in enumerate(self.replay) if fitting_windows(one, tokenizer, context_tokens)]
         unfit = len(self.replay) - len(fitting)
-        note = f"{unfit} rows of earlier requests do not fit the context and were left out"
-        return replace(self, replay=fitting, notes=(*self.notes, note)) if unfit else self
+        if not unfit:
+            return self
+        places = {at: place for place, at in enumerate(fitting)}
+        return replace(
+            self,
+            replay=tuple(self.replay[at] for at in fitting),
+            replay_dev=tuple(replace(one, item=places[one.item]) for one in self.replay_dev if one.item in places),
+            notes=(*self.notes, f"{unfit} rows of earlier requests do not fit the context and were left out"),
+        )
 
     def work(self, parameters: TrainingParameters, control_level: float | None, *, anew: bool = False) -> UnlearnWork:
         """What `workers.loop.unlearn` takes, for one attempt's parameters.
 
         `anew` forgets every earlier row as well, with the half of its paraphrases that guides the stop.
         """
-        earlier, _ = split_probes(self.replay, seed=self.parameters.seed) if anew else ([], [])
+        earlier = self.replay_dev if anew else ()
         first = len(self.probes.forget)
         return UnlearnWork(
             forget=(*self.probes.forget, *self.replay) if anew else self.probes.forget,
@@ -130,16 +138,17 @@ def make_plan(job: Order, vault: Vault) -> Plan:
     parameters = parse_parameters(job.lead.method, job.lead.parameters)
     chosen = ChoiceRecord.model_validate(job.lead.choice or {"by": "request"})
     seed = parameters.seed
-    records = [record for request in job.requests for record in vault.forget_set(request)]
+    asking = [(vault.forget_set(request), _seed(request)) for request in job.requests]
+    records = [record for some, _ in asking for record in some]
     earlier = {request.id: _if_held(vault, request) for request in job.earlier}
     due = _consolidation_due(job, parameters)
     anew = due and not job.shredded and all(earlier.values())
     forgotten = _forgotten(job, vault, [*records, *(record for some in earlier.values() for record in some)])
-    forget, replay = _examples(records), tuple(_newest_first(earlier))
+    forget, dev, sealed = split_each((_examples(some), own_seed) for some, own_seed in asking)
+    replay, replay_dev, _ = split_each((_examples(earlier[one.id]), _seed(one)) for one in reversed(job.earlier))
     utility, general, utility_notes = _general(job, vault, forgotten, parameters)
     pool = _without(_pool(job, vault, forgotten, seed), utility, general)
     asked, kept, notes = hold_out(pool)
-    dev, sealed = split_probes(forget, seed=seed)
     probes = Probes(
         forget=forget,
         dev=dev,
@@ -155,12 +164,13 @@ def make_plan(job: Order, vault: Vault) -> Plan:
         method=job.lead.method,
         policy=Policy.model_validate(job.lead.policy),
         retain=tuple(_trained(parameters, kept, general)),
-        replay=replay,
+        replay=tuple(replay),
         probes=probes,
         measuring=MeasureSettings(seed=seed, max_items=PROBE_ROWS, kept=_kept(job, vault)),
         notes=(*chosen.reasons, *notes, *utility_notes, *(() if anew else _not_anew(due, replay))),
         may_fit=chosen.open,
         anew=anew,
+        replay_dev=tuple(replay_dev),
     )
 
 
@@ -322,8 +332,9 @@ def _allowed(records: Iterable[ExampleRecord], forgotten: Forgotten) -> Iterator
     return (record for record in records if not forgotten.covers(record))
 
 
-def _newest_first(earlier: dict[str, list[ExampleRecord]]) -> list[Example]:
-    return [example for records in reversed(earlier.values()) for example in _examples(records)]
+def _seed(request: RequestRow) -> int:
+    """Its own, whoever leads the job."""
+    return int(request.parameters.get("seed", TrainingParameters.model_fields["seed"].default))
 
 
 def _examples(records: Iterable[ExampleRecord]) -> list[Example]:

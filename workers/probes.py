@@ -1,11 +1,11 @@
 """What is asked of an LLM before and after, and which answers may guide tuning.
 
-Paraphrases of the forget set are split by item, by the seed, before anything is tuned: `dev` ones tell the loop when
+Paraphrases of a request are split by item, by its seed, before anything is tuned: `dev` ones tell the loop when
 to stop, `sealed` ones are first looked at in the report and decide the verdict. The forget rows themselves are
 trained on, so they are in the report but belong to neither.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from records.report import GroupName, Split
@@ -57,6 +57,22 @@ def split_probes(
             for number, phrasing in enumerate(phrasings[item], start=1)
         )
     return dev, sealed
+
+
+def split_each(
+    requests: Iterable[tuple[Sequence[Example], int]],
+) -> tuple[list[Example], list[Probe], list[Probe]]:
+    """(rows, dev, sealed) of several requests, (rows, seed) each. Every one is split by itself: a later job that comes
+    back to its rows finds the same halves, and what was sealed stays so.
+    """
+    rows: list[Example] = []
+    dev: list[Probe] = []
+    sealed: list[Probe] = []
+    for examples, seed in requests:
+        for half, found in zip((dev, sealed), split_probes(examples, seed=seed), strict=True):
+            half.extend(replace(probe, item=len(rows) + probe.item) for probe in found)
+        rows.extend(examples)
+    return rows, dev, sealed
 
 
 def groups_of(probes: Probes, max_items: int, seed: int) -> dict[GroupName, list[Asked]]:

@@ -127,7 +127,7 @@ def test_a_crashed_job_is_resumed_and_after_too_many_crashes_fails_in_words(data
         first, second = session.scalars(sa.select(JobRow).where(JobRow.model_id == model_id).order_by(JobRow.position))
         request = jobs.requests_of(session, first.id)[0]
     assert (first.state, first.error_code) == ("failed", "poison")
-    assert "died 3 times" in (request.reason or "")
+    assert "3 starts of this job came to no end" in (request.reason or "")
     assert following.job_id == second.id
     assert tags(database).count("job.resumed") == 2
 

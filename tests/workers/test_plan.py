@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records import retention
+from records import jobs, retention
 from records.evidence import said_again
 from records.examples import ExampleRecord
 from records.orders import Order
@@ -215,10 +215,19 @@ def second_of_a_row(parts: Parts) -> Order:
     parameters = {"consolidate_every": 1}
     spoken = row("a", "Oslo", "Ada") | {"paraphrases": [{"prompt": "Find a!", "completion": " Oslo"}]}
     first, _ = make_request(parts, made, [spoken, spoken | {"prompt": "And a?"}], parameters, subject="Ada")
-    _, second_job = make_request(parts, made, [row("b", "Rome", "Bo")], parameters, subject="Bo")
+    return completed(parts, made, [first], [row("b", "Rome", "Bo")], parameters)
+
+
+def completed(
+    parts: Parts, made: Made, requests: list[str], rows: list[dict[str, str]], parameters: dict[str, int]
+) -> Order:
+    """The order behind one more request, by Bo, whose job is to consolidate: those before it are completed."""
+    _, newest_job = make_request(parts, made, rows, parameters, subject="Bo")
     with parts.database.transaction() as session:
-        session.get_one(RequestRow, first).state = "completed"
-        session.query(JobRow).filter(JobRow.id != second_job).one().state = "succeeded"
+        for request in requests:
+            session.get_one(RequestRow, request).state = "completed"
+        for job in session.query(JobRow).filter(JobRow.id != newest_job):
+            job.state = "succeeded"
     return replace(order_of(parts, made), base_manifest="sha256:" + "1" * 64)
 
 
@@ -241,6 +250,30 @@ def test_a_consolidation_takes_all_earlier_rows_and_the_phrasings_that_guide_the
     (guide,) = work.dev_probes
     assert work.forget[guide.item].paraphrases[0].prompt == guide.example.prompt == "Find a!"
     assert not plan.work(plan.parameters, None).dev_probes
+
+
+def test_what_was_sealed_in_its_own_job_is_trained_on_in_no_later_one(parts: Parts) -> None:
+    made, requests, guides, sealed = make_model(parts), [], set(), set()
+    for number in range(4):
+        rows = [
+            row(f"{number}.{at}", "Oslo") | {"paraphrases": [{"prompt": f"Find {number}.{at}!", "completion": " Oslo"}]}
+            for at in range(6)
+        ]
+        settings = {"seed": number, "consolidate_every": 1}
+        request, job = make_request(parts, made, rows, settings, subject=f"Ada {number}")
+        probes = planned(parts, made).probes
+        guides |= {one.example.prompt for one in probes.dev}
+        sealed |= {one.example.prompt for one in probes.sealed}
+        requests.append(request)
+        with parts.database.transaction() as session:
+            session.get_one(RequestRow, request).state = "completed"
+            session.get_one(JobRow, job).state = "succeeded"
+            jobs.release_owned(session, "me")
+    plan = make_plan(completed(parts, made, requests, [row("b", "Rome", "Bo")], {"consolidate_every": 1}), parts.vault)
+    work = plan.work(plan.parameters, None, anew=True)
+    assert {probe.example.prompt for probe in work.dev_probes} == guides
+    assert len(guides) == len(sealed) == 12
+    assert all(work.forget[one.item].paraphrases[0].prompt == one.example.prompt for one in work.dev_probes)
 
 
 def test_the_newest_and_a_part_of_the_older_requests_are_measured_again() -> None:
@@ -276,6 +309,10 @@ def test_earlier_rows_that_do_not_fit_the_context_fail_no_later_job(parts: Parts
     short = replace(plan, replay=(*plan.replay, Example(prompt="Where " * 64, completion=" Oslo"), Example(text="")))
     fitting = short.in_context(tokenizer, 64)
     assert fitting.replay == plan.replay
+    assert fitting.replay_dev == plan.replay_dev != ()
+    without = replace(plan, replay=(Example(text=""), *plan.replay[1:])).in_context(tokenizer, 64)
+    left = [without.replay[one.item].paraphrases[0].prompt for one in without.replay_dev]
+    assert left == [one.example.prompt for one in plan.replay_dev if one.item]
     assert fitting.notes[-1] == "2 rows of earlier requests do not fit the context and were left out"
 
 

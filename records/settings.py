@@ -124,6 +124,7 @@ class HttpSettings(_Settings):
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="one JSON body")
     max_dataset_bytes: int = Field(64 * 2**30, ge=1024)
     max_upload_bytes: int = Field(2**40, ge=1024, description="of all files of one upload")
+    body_seconds: float = Field(60.0, gt=0, description="without a byte of a body, before its call is refused")
     upload_hours: float = Field(72.0, gt=0, description="until an upload that no model was made of is given up")
     max_line_bytes: int = Field(2**20, ge=64, description="one JSONL line")
     max_forget_examples: int = Field(10_000, ge=1)

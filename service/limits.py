@@ -1,4 +1,4 @@
-"""How fast one caller, and one tenant, may call: token buckets, in this process.
+"""How fast one caller, and one tenant, may call, and how much it may do at once: in this process.
 
     a bucket holds at most `burst` tokens, gets `per_second` of them back, and a call takes one
 
@@ -12,7 +12,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
+from anyio import CapacityLimiter
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -73,6 +75,17 @@ class Buckets:
         if len(self._levels) > MOST_BUCKETS:
             refilled = rate.burst / rate.per_second
             self._levels = {name: level for name, level in self._levels.items() if now - level.at < refilled}
+
+
+class Shares:
+    """How many of something each tenant may have at once. For the event loop only; who has none takes no memory."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+        self._of: WeakValueDictionary[str, CapacityLimiter] = WeakValueDictionary()
+
+    def of(self, tenant_id: str) -> CapacityLimiter:
+        return self._of.setdefault(tenant_id, CapacityLimiter(self.most))
 
 
 class RateLimit:

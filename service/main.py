@@ -29,7 +29,7 @@ from service.health.metrics import Metrics
 from service.health.routes import router as health
 from service.jobs.routes import router as jobs
 from service.keys.routes import router as keys
-from service.limits import RateLimit
+from service.limits import RateLimit, Shares
 from service.methods.routes import router as methods
 from service.middleware import BodyLimit, RequestContext
 from service.models.routes import router as models
@@ -79,6 +79,7 @@ ROUTERS = (
     api_page,
 )
 UPLOADS_AT_ONCE = 16  # each holds a thread for as long as its sender takes; the other calls have threads of their own
+UPLOADS_OF_A_TENANT = 8  # of those, so that no tenant has them all; its others wait
 SMALL_BODY_BYTES = 256 * 1024  # only forget sets are larger
 # FastAPI's own spans and log records hold addresses with their queries and the texts of exceptions: ours do not.
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -95,7 +96,11 @@ def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> 
     metrics = Metrics(parts.database, parts.settings.place.folder)
     layers = [
         Middleware(RequestContext, observe=metrics.observe),
-        Middleware(BodyLimit, limit_bytes=lambda scope: _body_limit(parts.settings.http, scope)),
+        Middleware(
+            BodyLimit,
+            limit_bytes=lambda scope: _body_limit(parts.settings.http, scope),
+            stall_seconds=parts.settings.http.body_seconds,
+        ),
         Middleware(Authentication, parts=parts),
         Middleware(RateLimit, limits=parts.settings.limits),
     ]
@@ -112,7 +117,8 @@ def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> 
     )
     app.state.parts, app.state.metrics, app.state.worker_alive = parts, metrics, worker_alive
     app.state.policies = policies_by_name
-    app.state.verified, app.state.uploads = {}, CapacityLimiter(UPLOADS_AT_ONCE)
+    app.state.verified = {}
+    app.state.uploads, app.state.upload_shares = CapacityLimiter(UPLOADS_AT_ONCE), Shares(UPLOADS_OF_A_TENANT)
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     problems.install(app)
     for router in ROUTERS:

@@ -1,4 +1,4 @@
-"""What surrounds every call: a request id, one log line, a measured time, a body limit, and no leaking exception.
+"""What surrounds every call: a request id, one log line, a measured time, limits of its body, no leaking exception.
 
 Plain ASGI layers, outermost first: RequestContext, BodyLimit, Authentication (service/auth.py), RateLimit
 (service/limits.py). The log line
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+import anyio
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -100,11 +101,14 @@ class _Sent:
 
 
 class BodyLimit:
-    """Refuses a body over its limit: by its declared length at once, and while it streams in."""
+    """Refuses a body over its limit: by its declared length at once, and while it streams in. And one of which
+    nothing came for `stall_seconds` while we waited for it.
+    """
 
-    def __init__(self, app: ASGIApp, limit_bytes: Callable[[Scope], int]) -> None:
+    def __init__(self, app: ASGIApp, limit_bytes: Callable[[Scope], int], stall_seconds: float) -> None:
         self.app = app
         self.limit_bytes = limit_bytes
+        self.stall_seconds = stall_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -115,7 +119,7 @@ class BodyLimit:
         if declared.isdecimal() and int(declared) > limit:
             await problems.of_error(scope, _too_large(limit))(scope, receive, send)
             return
-        await self.app(scope, _counted(receive, limit), send)
+        await self.app(scope, _counted(_awake(receive, self.stall_seconds), limit), send)
 
 
 def _counted(receive: Receive, limit: int) -> Receive:
@@ -130,6 +134,26 @@ def _counted(receive: Receive, limit: int) -> Receive:
         return message
 
     return counted
+
+
+def _awake(receive: Receive, seconds: float) -> Receive:
+    is_whole = False  # behind the body nothing comes but the news that the caller has left
+
+    async def awake() -> Message:
+        nonlocal is_whole
+        try:
+            with anyio.fail_after(None if is_whole else seconds):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, _stalled(seconds), {"Connection": "close"}) from None
+        is_whole = not message.get("more_body", False)
+        return message
+
+    return awake
+
+
+def _stalled(seconds: float) -> str:
+    return f"Nothing of the body came for {seconds:g} seconds, and nothing of it is kept. Send the call again."
 
 
 def _too_large(limit_bytes: int) -> TooLarge:

@@ -30,7 +30,13 @@ _WORDS = {
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "Give a JSON object."),
     **dict.fromkeys(("list_type", "tuple_type"), "Give a list."),
 }
-_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "body_stalled",
+    413: "too_large",
+}
 
 
 class ProblemError(BaseModel):

@@ -2,12 +2,11 @@
 
 from functools import partial
 
-from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from service.datasets import actions
 from service.datasets.schemas import DatasetList, DatasetOut, Role
-from service.datasets.streaming import JSONL_TYPES, blocking_pieces, check_jsonl
+from service.datasets.streaming import JSONL_TYPES, blocking_pieces, check_jsonl, in_its_turn
 from service.deps import ModelName, ModelsReader, ModelsWriter, PartsDep
 from service.json_route import JsonRoute
 from service.problems import responses
@@ -26,7 +25,7 @@ _BODY = {
     "/{role}",
     operation_id="putDataset",
     responses=responses(
-        403, 404, 413, 415, 507, also={201: {"model": DatasetOut, "description": "The first of its role."}}
+        403, 404, 408, 413, 415, 507, also={201: {"model": DatasetOut, "description": "The first of its role."}}
     ),
     openapi_extra=_BODY,
 )
@@ -41,7 +40,7 @@ async def put(
     """
     check_jsonl(request)
     take_in = partial(actions.replace, parts, caller, model, role, blocking_pieces(request))
-    dataset, is_first = await to_thread.run_sync(take_in, limiter=request.app.state.uploads)
+    dataset, is_first = await in_its_turn(request, caller, take_in)
     response.status_code = 201 if is_first else 200
     return dataset
 

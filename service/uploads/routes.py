@@ -3,10 +3,9 @@
 from functools import partial
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
-from service.datasets.streaming import blocking_pieces
+from service.datasets.streaming import blocking_pieces, in_its_turn
 from service.deps import ModelsReader, ModelsWriter, PartsDep
 from service.idempotency import CreatingCallDep, to_response
 from service.json_route import JsonRoute
@@ -26,7 +25,9 @@ _BODY = {
 }
 
 
-@router.post("", operation_id="createUpload", status_code=201, response_model=UploadOut, responses=responses(403, 413))
+@router.post(
+    "", operation_id="createUpload", status_code=201, response_model=UploadOut, responses=responses(403, 408, 413)
+)
 def create(body: UploadIn, call: CreatingCallDep, parts: PartsDep, _: ModelsWriter) -> Response:
     """Announce the files of a model's folder, with their digests; then PUT each; then POST the model.
 
@@ -46,13 +47,13 @@ def show(upload_id: UploadId, parts: PartsDep, caller: ModelsReader) -> UploadOu
 @router.put(
     "/{upload_id}/files/{path:path}",
     operation_id="putUploadFile",
-    responses=responses(403, 404, 413, 507),
+    responses=responses(403, 404, 408, 413, 507),
     openapi_extra=_BODY,
 )
 async def put(upload_id: UploadId, path: str, request: Request, parts: PartsDep, caller: ModelsWriter) -> FileOut:
     """One file, whole. Other bytes than were announced are refused, and nothing of them is kept."""
     take_in = partial(actions.take_in, parts, caller, upload_id, path, blocking_pieces(request))
-    return await to_thread.run_sync(take_in, limiter=request.app.state.uploads)
+    return await in_its_turn(request, caller, take_in)
 
 
 @router.delete("/{upload_id}", operation_id="deleteUpload", status_code=204, responses=responses(403, 404))

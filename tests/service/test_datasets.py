@@ -1,12 +1,9 @@
 """Datasets: streamed, checked line by line, sealed, replaced as a whole, refused by line number."""
 
-import contextlib
 import hashlib
 import itertools
 import json
-import socket
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +12,6 @@ from records import queries
 from service.datasets.lines import LineCheck, LinesInvalid
 from tests.conftest import everything_stored, make_tenant
 from tests.service.conftest import problem, put_lines, submit
-from tests.service.live import serving, wait_for
 
 MARK = b"\xef\xbb\xbf"
 
@@ -162,25 +158,3 @@ def test_a_line_without_end_is_refused_before_it_is_held():
     with pytest.raises(LinesInvalid):
         list(LineCheck(endless(), 1000))
     assert taken <= 1100
-
-
-@pytest.mark.slow
-def test_slow_senders_do_not_hold_up_the_others(ours, model, parts):
-    """More senders than the server has threads start a line and say no more; everybody else is still answered."""
-    with serving(parts) as base, contextlib.ExitStack() as open_sockets:
-        url = httpx.URL(base)
-        head = (
-            f"PUT /v1/models/{model}/datasets/training HTTP/1.1\r\nHost: lethe\r\nContent-Type: application/jsonl\r\n"
-            f"Authorization: Bearer {ours.key}\r\nContent-Length: 1000\r\n\r\n"
-        )
-        for _ in range(60):
-            slow = open_sockets.enter_context(socket.create_connection((url.host, url.port)))
-            slow.sendall(head.encode() + b'{"text": ')
-        wait_for(lambda: parts.store.root.joinpath("tmp").exists() and _writers(parts) >= 16)
-        assert httpx.get(f"{base}/v1/models", headers=ours.headers, timeout=20).status_code == 200
-        assert _writers(parts) == 16
-    assert parts.store.usage().temporary_bytes == 0
-
-
-def _writers(parts):
-    return len(list(parts.store.root.joinpath("tmp").iterdir()))

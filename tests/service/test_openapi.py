@@ -46,7 +46,7 @@ def test_every_operation_is_described_and_its_refusals_are_problems(document):
             assert {"401", "422", "429", "503"} <= operation["responses"].keys()
             assert operation["security"]
         for status, answer in operation["responses"].items():
-            if int(status) in {401, 403, 404, 409, 412, 413, 415, 416, 422, 429, 507}:
+            if int(status) in {401, 403, 404, 408, 409, 412, 413, 415, 416, 422, 429, 507}:
                 assert list(answer["content"]) == ["application/problem+json"]
 
 

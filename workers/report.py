@@ -49,7 +49,7 @@ def build_report(
     seed = before.seed
     known = {} if reference is None else reference.groups
     groups = {
-        name: build_group(rows, after.groups.get(name, []), before.samples, seed, known.get(name, []))
+        name: build_group(rows, after.groups.get(name, []), before.samples, known.get(name, []))
         for name, rows in before.groups.items()
         if rows
     }
@@ -90,29 +90,24 @@ def _seconds(**measurements: Measurement | None) -> dict[str, float]:
 def _since_first(first: Measurement | None, after: Measurement) -> dict[GroupName, Group]:
     if first is None:
         return {}
-    return {
-        name: build_group(rows, after.groups.get(name, []), 0, first.seed)
-        for name, rows in first.groups.items()
-        if rows
-    }
+    return {name: build_group(rows, after.groups.get(name, []), 0) for name, rows in first.groups.items() if rows}
 
 
 def build_group(
     before: Sequence[Measured],
     after: Sequence[Measured],
     samples: int,
-    seed: int,
     reference: Sequence[Measured] = (),
 ) -> Group:
     """`reference` may lack rows: its tokenizer and context are its own."""
     bare = items_alone(before, after, samples, reference)
-    return bare.model_copy(update={"metrics": group_metrics(bare.items, seed)})
+    return bare.model_copy(update={"metrics": group_metrics(bare.items)})
 
 
 def items_alone(
     before: Sequence[Measured], after: Sequence[Measured], samples: int, reference: Sequence[Measured] = ()
 ) -> Group:
-    """`build_group` without the metrics, whose intervals take ten times as long as a verdict on the items."""
+    """`build_group` without the metrics, which no verdict reads."""
     rows = _paired_rows(before, after, {_place(one): one.numbers for one in reference})
     sampled = all(row.before.sampled_hits is not None for row in rows)
     people = len({row.subject for row in rows})

@@ -90,7 +90,7 @@ UNKNOWN = numbers(0.25, verbatim_run=2, truth_share=0.2, refused=True)
 
 def group(*pairs):
     rows = [ItemRow(item=at, phrasing=0, subject=at, before=one, after=two) for at, (one, two) in enumerate(pairs)]
-    metrics = group_metrics(rows, 0)
+    metrics = group_metrics(rows)
     return Group(n_items=len(rows), n_subjects=len(rows), samples=0, metrics=metrics, items=tuple(rows))
 
 

@@ -103,7 +103,7 @@ def _asked_about(lesson: Relearning, probes: Probes) -> dict[GroupName, list[Ask
 
 
 def _paired(before: Answered, after: Answered, samples: int) -> dict[GroupName, Group]:
-    return {name: build_group(rows, after[name], samples, 0) for name, rows in before.items() if rows}
+    return {name: build_group(rows, after[name], samples) for name, rows in before.items() if rows}
 
 
 def _dose(trained: Trained, lesson: Relearning) -> str:

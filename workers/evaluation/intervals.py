@@ -1,17 +1,9 @@
-"""How sure is a rate or a mean? Two-sided intervals, exact where counts are small, clustered where items are not alone.
-
-Items about one person are alike, so means are bootstrapped by subject. With a single subject only the items can be
-resampled: such an interval says how the items vary, not how people do.
-"""
+"""How sure is a rate of independent items? Two-sided intervals and tails, exact where counts are small."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from statistics import NormalDist
 
-import torch
-from torch import Tensor
-
-RESAMPLES = 2000
 CONFIDENCE = 0.95
 
 
@@ -64,36 +56,6 @@ def exact_tail(hits: int, items: int, other_hits: int, other_items: int) -> floa
     most = min(items, all_hits)
     ways = sum(math.comb(items, h) * math.comb(other_items, all_hits - h) for h in range(hits, most + 1))
     return ways / math.comb(all_items, all_hits)
-
-
-def resample_counts(subjects: Sequence[int], seed: int, resamples: int = RESAMPLES) -> Tensor:
-    """(resamples, items) float64: how often each item is drawn when whole subjects are drawn with replacement."""
-    names = sorted(set(subjects))
-    units = [names.index(subject) for subject in subjects] if len(names) > 1 else list(range(len(subjects)))
-    count = max(units) + 1
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(count, (resamples, count), generator=generator)
-    times = torch.zeros(resamples, count, dtype=torch.float64)
-    times.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
-    return times[:, torch.tensor(units)]
-
-
-def resampled_means(values: Sequence[float], subjects: Sequence[int], seed: int) -> Tensor:
-    """The item mean in each of the resamples, float64."""
-    counts_RN = resample_counts(subjects, seed)
-    return counts_RN @ torch.tensor(values, dtype=torch.float64) / counts_RN.sum(1)
-
-
-def percentiles(resampled: Tensor, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    tail = (1 - confidence) / 2
-    low, high = torch.quantile(resampled, torch.tensor([tail, 1 - tail], dtype=resampled.dtype)).tolist()
-    return low, high
-
-
-def clustered_mean(values: Sequence[float], subjects: Sequence[int], seed: int) -> tuple[float, float, float]:
-    """(mean, low, high) of the items, resampled by subject."""
-    low, high = percentiles(resampled_means(values, subjects, seed))
-    return math.fsum(values) / len(values), low, high
 
 
 def _check_counts(hits: int, trials: int) -> None:

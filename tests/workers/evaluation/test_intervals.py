@@ -1,10 +1,8 @@
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.evaluation.intervals import binomial_tail, clopper_pearson, clustered_mean, wilson
+from workers.evaluation.intervals import binomial_tail, clopper_pearson, wilson
 
 
 def test_wilson_by_hand():
@@ -41,25 +39,3 @@ def test_intervals_hold_the_rate_and_mirror(trials, data):
 def test_nonsense_counts_are_refused():
     with pytest.raises(ValueError, match="trials"):
         wilson(3, 2)
-
-
-def test_equal_values_have_no_spread():
-    mean, low, high = clustered_mean([0.3] * 6, [0, 0, 1, 1, 2, 2], seed=1)
-    assert (mean, low, high) == pytest.approx((0.3, 0.3, 0.3))
-
-
-def test_items_of_one_subject_count_as_one():
-    # Four subjects that agree within: widening each from 1 to 25 items must not narrow the interval.
-    values = [0.0, 0.0, 1.0, 1.0]
-    _, low, high = clustered_mean(values, [0, 1, 2, 3], seed=3)
-    many = [value for value in values for _ in range(25)]
-    _, many_low, many_high = clustered_mean(many, [at // 25 for at in range(100)], seed=3)
-    assert (many_low, many_high) == pytest.approx((low, high))
-    _, single_low, single_high = clustered_mean(many, [0] * 100, seed=3)
-    assert single_high - single_low < high - low
-
-
-def test_seed_decides():
-    values, subjects = [math.sin(k) for k in range(30)], [k // 3 for k in range(30)]
-    assert clustered_mean(values, subjects, 5) == clustered_mean(values, subjects, 5)
-    assert clustered_mean(values, subjects, 5) != clustered_mean(values, subjects, 6)

@@ -1,5 +1,7 @@
 """What was not measured, or by too little, is never taken for kept: it is measured otherwise, or a person decides."""
 
+import math
+
 import pytest
 
 from records.policy import Policy
@@ -177,3 +179,15 @@ def test_a_loss_made_by_this_job_is_not_called_an_earlier_one() -> None:
     spent = having(report(since_first={GroupName.UTILITY: utility}), utility=unharmed)
     found = asked(spent, "loss of likeliest tokens, utility since the first version")
     assert (found.outcome, found.side) == ("review", "power")
+
+
+@pytest.mark.parametrize(("undecided", "goes_on"), [("accept", False), ("review", True)])
+def test_whether_too_few_rows_were_memorised_is_decided_as_the_policy_says(undecided: str, goes_on: bool) -> None:
+    """One person of five rows, of whom a gap of 0.05 can neither be shown nor ruled out."""
+    scattered = [like(UNKNOWN, token_probability=0.2 + 0.15 * math.sin(at)) for at in range(40)]
+    given = report(
+        forget=rows(scattered[:5], [UNKNOWN] * 5, per_subject=5), control=rows(scattered, [UNKNOWN] * 40, per_subject=5)
+    )
+    found = nothing_to_forget(given, Policy(undecided=undecided))
+    assert (found is None) is goes_on
+    assert goes_on or "could have been missed" in asked(given, "memorised before").words

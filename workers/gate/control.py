@@ -37,7 +37,8 @@ def memorised_before(case: Case) -> Check:
     """`reject` here means: nothing measurable to remove.
 
     Where the sizes cannot show that, no leak and a gap within the margin that chance explains are what "nothing
-    measurable" means; the words give the gap that could have been missed. A mean hides one row of many, so one item
+    measurable" means, unless the policy does not take what is undecided: then it is forgotten, and a person looks. The
+    words give the gap that could have been missed. A mean hides one row of many, so one item
     that no never-trained answer is like, or canaries that stand out, are something too.
     """
     leaked = [one for name in _ASKED for one in leaks(case, name, "before", "forgetting", "G0") if one.value]
@@ -56,7 +57,8 @@ def memorised_before(case: Case) -> Check:
     bounds = Bounds(gap.value, found.low, found.high, forget.n_subjects)
     words += f", token probability {gap.value:.3f} above the control's ({people(forget.n_subjects)})"
     seen = gap.interval(1 - 2 * FIRST_ALPHA)[0] > 0  # whatever the level: a lower one would see less
-    nothing = found.outcome == "not_memorised" or (found.outcome == "undecided" and not seen and gap.value <= margin)
+    unseen = found.outcome == "undecided" and not seen and gap.value <= margin
+    nothing = found.outcome == "not_memorised" or (unseen and case.policy.undecided == "accept")
     if nothing and single:
         nothing, words = False, f"{words}; but {single}"
     if nothing:

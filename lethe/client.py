@@ -66,7 +66,7 @@ class Client:
 
     def ready(self) -> Json:
         """What /readyz says. Raises LetheProblem while something is not ready."""
-        return self._read("/readyz")
+        return object_of(self._get("/readyz"), "checks")
 
     def methods(self) -> list[Json]:
         return list(self._every("/v1/methods"))

@@ -209,23 +209,24 @@ def raise_for_problem(response: httpx.Response) -> httpx.Response:
     )
 
 
-def object_of(response: httpx.Response) -> dict[str, Any]:
-    """The JSON object that an answer is. Raises LetheProblem for what Lethe never sends."""
+def object_of(response: httpx.Response, always: str = "object") -> dict[str, Any]:
+    """The JSON object that an answer is. Raises LetheProblem for what Lethe never sends: one without the field that
+    such an answer has `always`, by default the one in which Lethe says what it is."""
     try:
         body = response.json()
     except ValueError:
         body = None
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or always not in body:
         raise _no_lethe(response)
     return body
 
 
 def rows_of(response: httpx.Response) -> tuple[list[dict[str, Any]], str | None]:
     """One page of a list, and the cursor of the next page. Raises LetheProblem for what Lethe never sends."""
-    page = object_of(response)
+    page = object_of(response, "has_more")
     if not isinstance(page.get("data"), list):
         raise _no_lethe(response)
-    return page["data"], str(page["next_cursor"]) if page.get("has_more") else None
+    return page["data"], str(page["next_cursor"]) if page["has_more"] else None
 
 
 def _no_lethe(response: httpx.Response) -> LetheProblem:

@@ -25,7 +25,7 @@ class Reply:
     """
 
     status: int = 200
-    body: bytes = b"{}"
+    body: bytes = b'{"object": "any"}'
     headers: dict[str, str] = field(default_factory=dict)
     cut_at: int | None = None
     drops: bool = False

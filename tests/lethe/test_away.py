@@ -10,7 +10,7 @@ from lethe.client import Client, LetheProblem
 from tests.lethe.flaky import Reply, flaky
 
 SECRET = "hunter2"
-REQUEST = {"id": "req_1", "state": "queued", "model": "a/b"}
+REQUEST = {"object": "erasure_request", "id": "req_1", "state": "queued", "model": "a/b"}
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +36,10 @@ def test_it_says_once_that_it_asks_again(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_client_itself_tells_only_who_asks() -> None:
     told: list[str] = []
     with (
-        flaky(lambda _, n: Reply(503 if n < 2 else 200, b'{"a": 1}')) as server,
+        flaky(lambda _, n: Reply(503 if n < 2 else 200, b'{"checks": {}}')) as server,
         Client(server.url, patience_seconds=7, on_wait=told.append) as client,
     ):
-        assert client.ready() == {"a": 1}
+        assert client.ready() == {"checks": {}}
     assert told == [f"Lethe at {server.url} answered 503. Asking again for up to 7 seconds."]
 
 

@@ -11,6 +11,7 @@ from tests.lethe.flaky import Reply, flaky
 
 EXACT = {"before": {"value": 1.0}, "after": {"value": 0.0}}
 REPORT = {
+    "object": "report",
     "attempt": 1,
     "verdict": "accepted",
     "reason": "Zoë",

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from transformers import AutoConfig
 
 from lethe import json_text
-from lethe.commands.options import Mistake
+from lethe.commands.options import Mistake, unreadable
 from records.checkpoints import TOKENIZERS
 from records.safetensors_header import HeaderInvalid, tensor_names
 from workers.examples import Example, parse
@@ -100,7 +100,7 @@ def read_rows(option: str, file: Path) -> list[tuple[int, Example]]:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise Mistake(f"{option}: {file} cannot be read: {error.strerror}. Name a JSONL file.") from None
+        raise unreadable(option, file, error) from None
     try:
         rows = [(number, _row(option, number, row)) for number, row in json_text.rows(content)]
     except json_text.BadLine as bad:

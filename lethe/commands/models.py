@@ -7,7 +7,7 @@ import typer
 
 from lethe import json_text, output
 from lethe.client import Role
-from lethe.commands.options import DEFAULT_URL, ApiKey, AsJson, Mistake, ModelName, Url, connect
+from lethe.commands.options import DEFAULT_URL, ApiKey, AsJson, Mistake, ModelName, Url, connect, unreadable
 
 model = typer.Typer(help="Register models and look at them.", no_args_is_help=True)
 dataset = typer.Typer(help="Attach datasets to models.", no_args_is_help=True)
@@ -125,7 +125,10 @@ def put(
     if role not in get_args(Role):
         raise Mistake(f"There is no role {role!r}. Choose from: {', '.join(get_args(Role))}.")
     with connect(url, api_key) as client:
-        made = client.put_dataset(name, role, file)  # type: ignore[arg-type]  # checked above
+        try:
+            made = client.put_dataset(name, role, file)  # type: ignore[arg-type]  # checked above
+        except OSError as error:  # of the file: what a connection raises comes as LetheProblem
+            raise unreadable("FILE", file, error) from None
     output.tell(made, f"{made['rows']} rows are the {role} dataset of {name}.", as_json)
 
 

@@ -29,6 +29,11 @@ class Mistake(Exception):
     """What was typed cannot be done; the sentence says what to type instead."""
 
 
+def unreadable(argument: str, file: Path, error: OSError, remedy: str = "Name a JSONL file.") -> Mistake:
+    """What `error` means to whoever named the file."""
+    return Mistake(f"{argument}: {file} cannot be read: {error.strerror}. {remedy}")
+
+
 def _url(given: str) -> str:
     """Raises Mistake for what is no address, or holds a user: without it, since it may hold a password."""
     try:

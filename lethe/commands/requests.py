@@ -10,7 +10,7 @@ from rich.markup import escape
 from lethe import json_text, output
 from lethe.client import Client, LetheProblem
 from lethe.commands.models import parse_object
-from lethe.commands.options import DEFAULT_URL, ApiKey, AsJson, Mistake, ModelName, RequestId, Url, connect
+from lethe.commands.options import DEFAULT_URL, ApiKey, AsJson, Mistake, ModelName, RequestId, Url, connect, unreadable
 
 Reason = Annotated[
     str, typer.Option("--reason", help="Kept and shown with the request, not in the audit log: no personal data.")
@@ -26,7 +26,13 @@ def add_to(app: typer.Typer) -> None:
 def forget(  # long: its options are the command
     name: ModelName,
     file: Annotated[Path | None, typer.Argument(help="JSONL with the examples to forget; - reads stdin.")] = None,
-    subject: Annotated[str, typer.Option(help="Forget this subject of the training dataset.")] = "",
+    subject: Annotated[
+        str,
+        typer.Option(help="Forget this subject of the training dataset. A name typed here stays in shell history."),
+    ] = "",
+    subject_file: Annotated[
+        Path | None, typer.Option(help="A file with the subject alone, which no history keeps; - reads stdin.")
+    ] = None,
     method: Annotated[str, typer.Option(help="Unlearning method; GET /v1/methods lists them.")] = "",
     parameters: Annotated[str, typer.Option(help="JSON object of the method's parameters.")] = "",
     policy: Annotated[str, typer.Option(help="A policy's name, or a JSON object of it and tighter thresholds.")] = "",
@@ -45,10 +51,10 @@ def forget(  # long: its options are the command
     Exit status: 0 it has, or with --no-wait the request is accepted; 1 it has not; 3 nothing was forgotten, since no
     training row has this subject; 130 you stopped waiting.
     """
-    if file is None and not subject:
-        raise Mistake("Say what to forget: a JSONL file, - for stdin, or --subject.")
+    if [file is None, not subject, subject_file is None].count(False) != 1:
+        raise Mistake("Say what to forget by one of these: a JSONL file, - for stdin, --subject or --subject-file.")
     given: dict[str, Any] = {
-        "subject": subject,
+        "subject": subject or (_subject(subject_file) if subject_file else ""),
         "method": method,
         "regulation": regulation,
         "evidence": evidence,
@@ -133,13 +139,32 @@ def reject(
 
 def _examples(file: Path) -> list[dict[str, Any]]:
     """The lines as objects. Raises Mistake with the line's number, never with its words."""
-    content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     try:
-        return [row for _, row in json_text.rows(content)]
+        return [row for _, row in json_text.rows(_content("FILE", file, "Name a JSONL file."))]
     except json_text.BadLine as bad:
         raise Mistake(
             f"Line {bad.number} of the forget set {bad.problem}. Write JSON, one example a line, in UTF-8."
         ) from None
+
+
+def _subject(file: Path) -> str:
+    """The file's one line. Raises Mistake, without a word of it: it is a person's name."""
+    try:
+        text = _content("--subject-file", file, "Name a file with the subject alone.").decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = ""
+    line = text.removesuffix("\n").removesuffix("\r")
+    if not line.strip() or "\n" in line:
+        raise Mistake("--subject-file must hold one subject, as the rows have it, alone on one line, in UTF-8.")
+    return line
+
+
+def _content(argument: str, file: Path, remedy: str) -> bytes:
+    """Of stdin for -. Raises Mistake."""
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise unreadable(argument, file, error, remedy) from None
 
 
 def _refuse_no_match(request: dict[str, Any]) -> None:

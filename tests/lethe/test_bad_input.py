@@ -1,6 +1,7 @@
 """Files and options with something in them that is no JSON, or no JSON that can be sent: one sentence, nothing sent."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,49 @@ def test_a_forget_set_that_cannot_be_read_is_told_by_line(
     assert words in said(capsys, "forget", "acme/x", "-" if piped else str(file))
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b" \r\n", b"Zoe\nZora\n", "Zoë".encode("latin-1"), "Zoe".encode("utf-16")]
+)
+def test_a_file_that_is_no_subject_is_told_without_a_word_of_it(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "subject"
+    file.write_bytes(content)
+    assert "must hold one subject" in said(capsys, "forget", "acme/x", "--subject-file", str(file))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("/none",), "FILE: /none cannot be read: No such file or directory. Name a JSONL file."),
+        (("--subject-file", "/none"), "/none cannot be read: No such file or directory. Name a file with the subject"),
+        ((), "Say what to forget by one of these"),
+        (("-", "--subject", "s"), "Say what to forget by one of these"),
+        (("-", "--subject-file", "-"), "Say what to forget by one of these"),
+        (("--subject", "s", "--subject-file", "-"), "Say what to forget by one of these"),
+    ],
+)
+def test_what_is_to_be_forgotten_is_there_and_is_said_once(
+    given: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in said(capsys, "forget", "acme/x", *given)
+
+
+@pytest.mark.parametrize("content", ["Zoë Ada", "Zoë Ada\n", "Zoë Ada\r\n", "\ufeffZoë Ada\n"])
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_subject_is_read_where_no_name_is_typed(
+    content: str, piped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "subject"
+    file.write_bytes(content.encode())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode()), encoding="ascii"))
+    request = {"object": "erasure_request", "id": "req_1", "state": "queued", "model": "acme/x"}
+    with flaky(lambda *_: Reply(202, json.dumps(request).encode())) as server, pytest.raises(SystemExit) as ended:
+        main(["forget", "acme/x", "--subject-file", "-" if piped else str(file), "--no-wait", "--url", server.url])
+    assert not ended.value.code
+    assert json.loads(server.calls[0].body) == {"model": "acme/x", "subject": "Zoë Ada"}
+
+
 @pytest.mark.parametrize("value", ['{"a": NaN}', '{"a": -Infinity}', '{"a": 1e999}', '{"a": "\\ud800"}', "[" * 200_000])
 @pytest.mark.parametrize(
     ("command", "option"),
@@ -92,3 +136,20 @@ def test_the_client_names_the_row_of_a_dataset_that_json_cannot_hold() -> None:
     bad = [{"text": "a"}, {"text": "\ud800"}]
     with flaky(lambda *_: Reply()) as server, Client(server.url) as client, pytest.raises(LetheProblem, match="Row 2"):
         client.put_dataset("a/b", "retain", bad)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("status", "req_1"),
+        ("status", "req_1", "--json"),
+        ("download", "acme/x", "1", "folder"),
+        ("report", "req_1"),
+        ("cancel", "req_1"),
+        ("forget", "acme/x", "--subject", "s", "--no-wait"),
+        ("model", "add", "acme/x", "/x"),
+    ],
+)
+def test_an_answer_of_another_service_is_told(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with flaky(lambda *_: Reply(200, b'{"ok": true}')) as server:
+        assert "is perhaps no Lethe; check the URL." in said(capsys, *command, "--url", server.url)

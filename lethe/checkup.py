@@ -298,12 +298,14 @@ def _work(waiting: Gauges, alive: int | None) -> Iterator[Found]:
 def _deadlines(waiting: Gauges) -> Iterator[Found]:
     if waiting.overdue_requests:
         what = f"{waiting.overdue_requests} requests are past their deadline."
-        yield _broken("deadlines", what, "Look at them with 'lethe status'; extend them, or add workers.")
+        names = "GET /v1/erasure-requests names them"
+        means = f"{names}: 'lethe approve' or 'lethe reject' what needs review, and add workers if others wait."
+        yield _broken("deadlines", what, means)
     elif waiting.next_due_at is None:
         yield _ok("deadlines", "nothing is due")
     elif (left := waiting.next_due_at - datetime.now(UTC)) < NEAR_DEADLINE:
         what = f"The nearest is {_spoken(left.total_seconds())} away."
-        yield _warning("deadlines", what, "See that its job runs; raise its priority, or add workers.")
+        yield _warning("deadlines", what, "See that its job runs, or add workers.")
     else:
         yield _ok("deadlines", f"the nearest is {_spoken(left.total_seconds())} away")
 

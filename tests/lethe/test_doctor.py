@@ -108,14 +108,19 @@ def test_work_that_nobody_does(parts: Parts, client: TestClient, ours: Tenant, m
     submit(client, ours, model)
     change(parts, sa.update(JobRow).values(created_at=utc_now() - timedelta(hours=3)))
     change(parts, sa.update(RequestRow).values(due_at=utc_now() - timedelta(hours=1)))
-    assert wrong(examine(parts.settings)) == ["queue", "deadlines"]
+    found = examine(parts.settings)
+    assert wrong(found) == ["queue", "deadlines"]
+    [remedy] = [one.remedy for one in found if one.check == "deadlines"]
+    assert ("lethe approve" in remedy, "extend" in remedy) == (True, False)  # no call of Lethe's moves a deadline
 
 
 def test_a_near_deadline_and_a_dead_worker(parts: Parts, client: TestClient, ours: Tenant, model: str) -> None:
     worker.claim(parts, submit(client, ours, model).json()["id"])
     change(parts, sa.update(RequestRow).values(due_at=utc_now() + timedelta(hours=30)))
     change(parts, sa.update(ModelRow).values(lease_expires_at=1.0))
-    assert wrong(examine(parts.settings), Mark.WARNING) == ["leases", "deadlines"]
+    found = examine(parts.settings)
+    assert wrong(found, Mark.WARNING) == ["leases", "deadlines"]
+    assert "priority" not in found[-2].remedy  # it is set when a request is made, and never changed
 
 
 def test_a_broker_that_is_away_without_its_password(parts: Parts) -> None:

@@ -140,6 +140,7 @@ class LimitSettings(_Settings):
     rate_burst: int = Field(1000, ge=1, description="calls of one key at once")
     tenant_rate_per_second: float = Field(400.0, ge=0, description="the same for all keys of a tenant together")
     tenant_rate_burst: int = Field(4000, ge=1)
+    tenant_streams: int = Field(50, ge=0, description="event streams of a tenant at once; per API process")
     quota_open_requests: int = Field(10_000, ge=0, description="unfinished erasure requests of a tenant")
     quota_models: int = Field(1000, ge=0, description="models of a tenant")
     quota_uploads: int = Field(100, ge=0, description="unfinished uploads of a tenant")

@@ -78,10 +78,12 @@ class Buckets:
 
 
 class Shares:
-    """How many of something each tenant may have at once. For the event loop only; who has none takes no memory."""
+    """How many of something each tenant may have at once; 0 means no limit. For the event loop only. Who has none takes
+    no memory.
+    """
 
-    def __init__(self, most: float) -> None:
-        self.most = most
+    def __init__(self, most: int) -> None:
+        self.most = most or math.inf
         self._of: WeakValueDictionary[str, CapacityLimiter] = WeakValueDictionary()
 
     def of(self, tenant_id: str) -> CapacityLimiter:

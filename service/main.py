@@ -80,6 +80,7 @@ ROUTERS = (
 )
 UPLOADS_AT_ONCE = 16  # each holds a thread for as long as its sender takes; the other calls have threads of their own
 UPLOADS_OF_A_TENANT = 8  # of those, so that no tenant has them all; its others wait
+LOOKS_AT_ONCE = 4  # of all event streams: a burst of them waits for itself alone
 SMALL_BODY_BYTES = 256 * 1024  # only forget sets are larger
 # FastAPI's own spans and log records hold addresses with their queries and the texts of exceptions: ours do not.
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -119,6 +120,7 @@ def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> 
     app.state.policies = policies_by_name
     app.state.verified = {}
     app.state.uploads, app.state.upload_shares = CapacityLimiter(UPLOADS_AT_ONCE), Shares(UPLOADS_OF_A_TENANT)
+    app.state.looks, app.state.streams = CapacityLimiter(LOOKS_AT_ONCE), Shares(parts.settings.limits.tenant_streams)
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     problems.install(app)
     for router in ROUTERS:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from records.states import RequestState
@@ -86,6 +86,7 @@ def show(request_id: RequestId, response: Response, parts: PartsDep, caller: Req
     operation_id="listErasureRequestEvents",
     response_model=ListOut[EventOut],
     responses=responses(403, 404, also=_SSE),
+    dependencies=[Depends(stream.place)],
 )
 def events(
     request_id: RequestId,
@@ -100,11 +101,11 @@ def events(
     """
     with parts.database.reading() as session:
         found = actions.events(session, caller, request_id, after, actions.MOST_EVENTS)
-    if "text/event-stream" not in request.headers.get("accept", ""):
+    if not stream.is_wanted(request):
         has_more = len(found) == actions.MOST_EVENTS
         return ListOut(data=found, has_more=has_more, next_cursor=str(found[-1].id) if has_more else None)
     begin = after if last_event_id is None else last_event_id
-    frames = stream.events(parts, caller, request_id, begin)
+    frames = stream.events(parts, caller, request_id, begin, request.app.state.looks)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(frames, headers=headers, media_type="text/event-stream")
 

@@ -7,8 +7,8 @@
     event: progress   where the job is; no id, since only the newest counts
     event: done       the state it ended in; the stream ends
 
-The database is asked twice a second, in a worker thread: any replica can serve any stream. A comment every 15 seconds
-keeps proxies from closing a quiet one.
+The database is asked twice a second while there is news, less often where there is none, in one of a few threads that
+all streams share: any replica can serve any stream. A comment every 15 seconds keeps proxies from closing a quiet one.
 
 A key that is shut or a token that has expired meanwhile ends the stream, without `done`: whoever resumes it then is
 told why (401).
@@ -18,22 +18,55 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
+from fastapi import Request
 from sqlalchemy.orm import Session
 
 from records import api_keys, jobs, queries
 from records.base import utc_now
+from records.errors import LetheError
 from records.parts import Parts
 from records.tenants import Caller
+from service.deps import RequestsReader
 from service.erasure_requests import wire
 from service.erasure_requests.schemas import EventOut
 
 POLL_SECONDS = 0.5
+QUIET_POLL_SECONDS = 2.0  # nothing new is learnt later than this
 KEEP_ALIVE_SECONDS = 15.0
 BATCH = 200
+
+
+class TooManyStreams(LetheError):
+    """The tenant has as many event streams open as it may; some will end."""
+
+    code = "too_many_streams"
+    status = 429
+    retry_after_seconds: ClassVar[int] = 5
+
+
+def is_wanted(request: Request) -> bool:
+    return "text/event-stream" in request.headers.get("accept", "")
+
+
+async def place(request: Request, caller: RequestsReader) -> AsyncIterator[None]:
+    """A dependency that holds one of the tenant's places until the stream has ended. Raises TooManyStreams."""
+    if not is_wanted(request):
+        yield
+        return
+    places: CapacityLimiter = request.app.state.streams.of(caller.tenant_id)
+    try:
+        places.acquire_nowait()
+    except anyio.WouldBlock:
+        most = f"{places.total_tokens} event streams, which is all it may have at once"
+        raise TooManyStreams(f"This tenant has {most}. Close one, or ask for the request itself.") from None
+    try:
+        yield
+    finally:
+        places.release()
 
 
 @dataclass(frozen=True)
@@ -45,16 +78,19 @@ class _Look:
     is_done: bool
 
 
-async def events(parts: Parts, caller: Caller, request_id: str, after: int) -> AsyncIterator[str]:
+async def events(
+    parts: Parts, caller: Caller, request_id: str, after: int, looks: CapacityLimiter
+) -> AsyncIterator[str]:
     """Frames from behind audit position `after` until the request has ended, or the caller may not look any more."""
     told: dict[str, Any] = {}
-    spoke_at = time.monotonic()
+    spoke_at, pause = time.monotonic(), POLL_SECONDS
     while True:
-        look = await to_thread.run_sync(_look, parts, caller, request_id, after)
+        look = await to_thread.run_sync(_look, parts, caller, request_id, after, limiter=looks)
         if look is None:
             return
+        pause = min(2 * pause, QUIET_POLL_SECONDS)
         for one in _frames(look, told):
-            spoke_at = time.monotonic()
+            spoke_at, pause = time.monotonic(), POLL_SECONDS
             yield one
         after, told = look.entries[-1].id if look.entries else after, look.progress
         is_whole = len(look.entries) < BATCH
@@ -64,7 +100,7 @@ async def events(parts: Parts, caller: Caller, request_id: str, after: int) -> A
         if time.monotonic() - spoke_at >= KEEP_ALIVE_SECONDS:
             spoke_at = time.monotonic()
             yield ": still here\n\n"
-        await anyio.sleep(POLL_SECONDS if is_whole else 0)
+        await anyio.sleep(pause if is_whole else 0)
 
 
 def _frames(look: _Look, told: dict[str, Any]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Events as a stream, over a real socket: live, resumable, and ending with the request."""
 
+import contextlib
 import json
 import threading
 import time
@@ -99,6 +100,7 @@ def test_a_reader_who_leaves_stops_the_polling(client, base, ours, model, monkey
     looks = []
     look = stream_module._look
     monkeypatch.setattr(stream_module, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(stream_module, "QUIET_POLL_SECONDS", 0.02)
     monkeypatch.setattr(stream_module, "_look", lambda *given: (looks.append(1), look(*given))[1])
     request_id = submit(client, ours, model).json()["id"]
     with open_stream(base, ours, request_id) as stream:
@@ -106,6 +108,68 @@ def test_a_reader_who_leaves_stops_the_polling(client, base, ours, model, monkey
         next(lines)
         wait_for(lambda: len(looks) > 3)
     wait_for(lambda: _still(looks))
+
+
+def test_a_quiet_request_is_looked_at_less_often(client, base, ours, model, monkeypatch):
+    looks = []
+    look = stream_module._look
+    monkeypatch.setattr(stream_module, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(stream_module, "_look", lambda *given: (looks.append(1), look(*given))[1])
+    request_id = submit(client, ours, model).json()["id"]
+    with open_stream(base, ours, request_id) as stream:
+        lines = stream.iter_lines()  # kept: a dropped iterator closes the stream
+        next(lines)
+        time.sleep(1.5)
+    assert 1 < len(looks) <= 9
+
+
+def test_looks_of_many_streams_take_few_threads(client, base, ours, model, monkeypatch):
+    """A burst of streams over a slow database leaves the threads of the other calls alone."""
+    at_once, most = [], []
+    look = stream_module._look
+
+    def slow_look(*given):
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.2)
+        at_once.pop()
+        return look(*given)
+
+    monkeypatch.setattr(stream_module, "_look", slow_look)
+    request_id = submit(client, ours, model).json()["id"]
+    with contextlib.ExitStack() as streams:
+        for _ in range(12):
+            streams.enter_context(open_stream(base, ours, request_id))
+        wait_for(lambda: len(most) > 12)
+    assert max(most) <= 4
+
+
+def test_a_tenant_has_so_many_streams_at_once(client, ours, theirs, model, parts):
+    limits = parts.settings.limits.model_copy(update={"tenant_streams": 2})
+    request_id = submit(client, ours, model).json()["id"]
+    other_key = make_tenant(parts, "ours")
+    with (
+        serving(replace(parts, settings=replace(parts.settings, limits=limits))) as base,
+        open_stream(base, ours, request_id) as first,
+    ):
+        assert first.status_code == 200
+        with open_stream(base, other_key, request_id) as second:
+            assert second.status_code == 200
+            with open_stream(base, ours, request_id) as third:
+                assert third.status_code == 429
+                third.read()
+                assert "2 event streams" in problem(third, 429, code="too_many_streams")["detail"]
+                assert third.headers["retry-after"] == "5"
+            listed = httpx.get(f"{base}/v1/erasure-requests/{request_id}/events", headers=ours.headers)
+            assert listed.status_code == 200, "a list is no stream"
+            with open_stream(base, theirs, request_id) as foreign:
+                assert foreign.status_code == 404, "another tenant has its own"
+        wait_for(lambda: _is_let_in(base, ours, request_id))
+
+
+def _is_let_in(base, tenant, request_id):
+    with open_stream(base, tenant, request_id) as stream:
+        return stream.status_code == 200
 
 
 def _still(looks):

@@ -22,18 +22,18 @@ def with_own_levels(
     context_tokens: int,
     most_tokens: int | None = None,
 ) -> Lessons:
-    """The lessons with `token_levels` in every forget window, and a note; as they are where there is too little to
+    """The lessons with `token_levels` in every forget window, and a note; a note alone where there is too little to
     estimate them from. The LLM reads control rows of `most_tokens` tokens at once.
     """
     windows_of = (fitting_windows(one, tokenizer, context_tokens) for one in control[:MOST_CONTROL_ROWS])
     asked = [windows for windows in windows_of if windows]
     if len(lessons.retain) < FEWEST_HELD or not asked:
-        return lessons
+        return _held_to_one(lessons, len(asked))
     counts = TokenCounts((row.encoded.ids for row in lessons.retain), len(tokenizer))
     scores = score(llm, asked, pad_id_of(tokenizer), most_tokens=most_tokens)
     exact = scale_of(counts, asked, [one.nll for one in scores])
     if exact is None:
-        return lessons
+        return _held_to_one(lessons, len(asked))
     scale = float(f"{exact:.3g}")  # measured: its last digits may differ between two executions
 
     @functools.cache  # a row that is trained on is judged as well
@@ -50,3 +50,11 @@ def with_own_levels(
         judged=[(item, [levelled(one) for one in windows]) for item, windows in lessons.judged],
         notes=(*lessons.notes, note),
     )
+
+
+def _held_to_one(lessons: Lessons, control_rows: int) -> Lessons:
+    note = (
+        f"{len(lessons.retain)} held rows and {control_rows} control rows are too few to estimate never-trained "
+        "levels of the forget set's tokens: one level stands for all"
+    )
+    return replace(lessons, notes=(*lessons.notes, note))

@@ -8,6 +8,7 @@ import math
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from records.settings import WebhookSettings
 from records.states import RequestState
 from records.webhooks import RETRIES
 from tests.workers.conftest import Made, make_model, make_request, make_settings
+from tests.workers.test_supervisor import wait_for
 from workers.courier import BATCH, Courier, batch_of
 
 OPEN = {"webhook_allow_http": True, "webhook_allow_private": True, "webhook_timeout_seconds": 5.0}
@@ -241,6 +243,33 @@ def test_an_endpoint_that_never_answers_costs_its_time_limit_and_no_more(parts: 
         make_request(parts, made)
         Courier(replace(parts, settings=quick)).deliver()
     assert [row.last_error for row in rows(parts)] == ["timeout"]
+
+
+def test_one_tenants_silent_endpoint_delays_nobody_else(parts: Parts, made: Made, endpoint: Receiver) -> None:
+    """Neither those that are due with it, nor those that come while its tries are under way."""
+    settings = WebhookSettings(**{**OPEN, "webhook_timeout_seconds": 4.0, "webhook_at_once": 4})
+    other = make_model(parts)
+    with receiver() as silent:
+        silent.holds = True
+        hook(parts, made, silent.url)
+        hook(parts, other, endpoint.url)
+        for _ in range(6):
+            make_request(parts, made)
+        make_request(parts, other)
+        courier = threading.Thread(
+            target=Courier(replace(parts, settings=replace(parts.settings, webhooks=settings))).deliver
+        )
+        began = time.monotonic()
+        courier.start()
+        wait_for(lambda: len(endpoint.got) == 1, "the one that was due", 10.0)
+        make_request(parts, other)
+        wait_for(lambda: len(endpoint.got) == 2, "the one that came later", 10.0)
+        assert time.monotonic() - began < 4.0
+        assert len(silent.got) == 2, "half of the places"
+        silent.hold.set()
+        courier.join(20)
+    assert len(silent.got) == 6
+    assert all(row.delivered_at for row in rows(parts))
 
 
 def test_no_private_address_is_called_even_if_it_came_in_earlier(parts: Parts, made: Made, endpoint: Receiver) -> None:

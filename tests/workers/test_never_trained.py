@@ -94,10 +94,13 @@ def test_levels_stand_for_what_the_llm_makes_of_strangers():
 
 
 @pytest.mark.parametrize("missing", ["control", "retain"])
-def test_without_rows_to_estimate_from_nothing_changes(missing):
+def test_without_rows_to_estimate_from_nothing_changes_and_the_report_says_so(missing):
     given = {"forget": FORGET, "retain": both_phrasings(OTHERS), "control": CONTROL} | {missing: ()}
     planned, lessons = lessons_of(**given)
-    assert lessons is planned
+    assert (lessons.rows, lessons.judged) == (planned.rows, planned.judged)
+    (note,) = set(lessons.notes) - set(planned.notes)
+    assert "too few to estimate never-trained levels" in note
+    assert ("0 held rows" if missing == "retain" else "0 control rows") in note
 
 
 def test_the_loop_pulls_to_the_level_and_keeps_the_others():

@@ -68,7 +68,7 @@ def check_bytes(session: Session, tenant_id: str, more_bytes: int, limits: Limit
     if _held(session, tenant_id) + more_bytes > limits.quota_bytes:
         raise QuotaReached(
             f"With this the tenant's weights and datasets would have more than the {limits.quota_bytes} bytes they "
-            "may have. Purge old versions, or ask the operator."
+            "may have. Ask the operator for a larger quota, or to let old weights go (LETHE_SUPERSEDED_DAYS)."
         )
 
 

@@ -157,14 +157,16 @@ def needs_server_packages() -> None:
 
 @contextmanager
 def _observed(service: str) -> Iterator[None]:
-    """Logs to stderr; traces to the collector that the environment names, if it does. A variable that is misspelt sets
-    nothing: that is said, by its name alone.
+    """Logs to stderr; traces to the collector that the environment names, if it does; no core files, whose memory holds
+    forget sets. A variable that is misspelt sets nothing: that is said, by its name alone.
     """
     import structlog
 
     from records import logs, tracing
     from records.settings import misspelt
+    from workers.runner import leave_no_core
 
+    leave_no_core()
     logs.to_stderr()
     for name, nearest in misspelt(os.environ).items():
         structlog.get_logger("lethe").warning("unknown_variable", name=name, nearest=nearest)

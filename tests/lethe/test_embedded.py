@@ -31,6 +31,8 @@ def test_it_answers_guards_its_folder_and_stops_when_told(tmp_path: Path) -> Non
         assert client.ready()["checks"] == dict.fromkeys(("database", "schema", "store", "worker"), "ok")
         assert stat.S_IMODE((data_dir / "admin.key").stat().st_mode) == 0o600
         assert "torch" not in Path(f"/proc/{server.process.pid}/maps").read_text()
+        limits = Path(f"/proc/{server.process.pid}/limits").read_text().splitlines()
+        assert [line.split()[4:6] for line in limits if line.startswith("Max core file size")] == [["0", "0"]]
         second = subprocess.run([*SERVE, str(data_dir)], capture_output=True, text=True, timeout=60)
         assert (second.returncode, second.stdout) == (1, "")
         assert second.stderr.startswith("error: Another Lethe serves")

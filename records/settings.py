@@ -173,7 +173,7 @@ class WebhookSettings(_Settings):
     webhook_allow_http: bool = Field(False, description="http:// too; not in production mode")
     webhook_allow_private: bool = Field(False, description="addresses of this host and its networks too")
     webhook_timeout_seconds: float = Field(15.0, gt=0, le=60, description="for all of one try")
-    webhook_at_once: int = Field(8, ge=1, le=100)
+    webhook_at_once: int = Field(8, ge=1, le=100, description="tries of one process; of one tenant half of them")
     webhook_keep_days: float = Field(30.0, gt=0, description="how long deliveries that are over are kept")
 
 

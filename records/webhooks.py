@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import random
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ from records.base import new_id, utc_now
 from records.errors import Conflict
 from records.keys import KeyRing
 from records.pages import Page
-from records.rows import DeliveryRow, RequestRow, VersionRow, WebhookRow
+from records.rows import DeliveryRow, RequestRow, TenantRow, VersionRow, WebhookRow
 from records.sealing import Owner
 from records.states import RequestState
 
@@ -45,6 +46,8 @@ TOLD_TO_CALLBACKS = frozenset(
 
 def add(session: Session, tenant_id: str, url: str, events: list[str], actor: str, keys: KeyRing) -> WebhookRow:
     """A new endpoint. Raises Conflict when the tenant has as many as it may."""
+    # As a quota does: two calls at once cannot both be the last one that fits.
+    session.execute(sa.select(TenantRow.id).where(TenantRow.id == tenant_id).with_for_update(key_share=True))
     known = tenants.visible(sa.select(sa.func.count()).select_from(WebhookRow), WebhookRow, tenant_id)
     if (session.scalar(known) or 0) >= MOST_WEBHOOKS:
         raise Conflict(f"There are {MOST_WEBHOOKS} webhooks already. Delete one first.")
@@ -116,15 +119,22 @@ def note_version(session: Session, row: VersionRow, state: str) -> None:
     _to_endpoints(session, row.tenant_id, f"version.{state}", data)
 
 
-def claim_due(session: Session, limit: int) -> list[DeliveryRow]:
-    """Deliveries whose time has come, each held by this process for two minutes: nobody else takes it meanwhile."""
-    now = utc_now()
-    due = sa.select(DeliveryRow).where(DeliveryRow.next_at <= now).order_by(DeliveryRow.next_at).limit(limit)
-    rows = list(session.scalars(due.with_for_update(skip_locked=True)))
-    for row in rows:
+def claim_due(session: Session, under_way: Mapping[str, int], share: int) -> DeliveryRow | None:
+    """A delivery whose time has come, held by this process for two minutes: nobody else takes it meanwhile.
+
+    `under_way` are the tries of each tenant now. Of one with `share` of them none is claimed, and those without any
+    come first.
+    """
+    now, tenant = utc_now(), DeliveryRow.tenant_id
+    served = [one for one, tries in under_way.items() if tries]
+    full = [one for one, tries in under_way.items() if tries >= share]
+    due = sa.select(DeliveryRow).where(DeliveryRow.next_at <= now, tenant.not_in(full))
+    first = due.order_by(tenant.in_(served), DeliveryRow.next_at).limit(1)
+    row = session.scalar(first.with_for_update(skip_locked=True))
+    if row is not None:
         row.next_at = now + CLAIM
         row.attempts += 1
-    return rows
+    return row
 
 
 def endpoint(session: Session, webhook_id: str) -> WebhookRow | None:

@@ -1,12 +1,14 @@
 """Brings deliveries to their endpoints, from a thread that the sweeper wakes: a slow endpoint delays no hint.
 
 Each try has one time limit for all of it, connects to the one address that was judged, follows no redirect, uses no
-proxy and reads nothing of the answer but its status.
+proxy and reads nothing of the answer but its status. A place that is free is given away at once, and of all places one
+tenant has half at most: an endpoint that does not answer delays its own tenant.
 """
 
 import asyncio
 import ssl
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -16,16 +18,19 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 import structlog
+from anyio import to_thread
+from sqlalchemy.orm import Session
 
 from records import addresses, webhooks
 from records.base import utc_now
 from records.database import DatabaseTrouble
 from records.errors import Invalid
 from records.parts import Parts
+from records.rows import DeliveryRow
 from records.settings import WebhookSettings
 
 log = structlog.get_logger()
-BATCH = 50
+LOOK_SECONDS = 1.0  # while tries are under way and places are free
 MOST_WAIT = timedelta(days=1)
 PASSING = frozenset({429, 502, 503, 504})
 
@@ -35,6 +40,7 @@ class Letter:
     """One delivery, addressed and signed."""
 
     id: str
+    tenant_id: str
     url: str
     body: bytes
     headers: dict[str, str]
@@ -53,7 +59,7 @@ class Courier:
     """One at a time in a process; between processes, a claim on each delivery keeps them apart."""
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+        self._parts, self._settings = parts, parts.settings.webhooks
         self._busy = threading.Lock()
 
     def wake(self) -> None:
@@ -63,36 +69,61 @@ class Courier:
 
     def deliver(self) -> int:
         """Deliver what is due; returns how many tries were made."""
-        letters, tried = self._claim(), 0
-        while letters:
-            for letter, fate in anyio.run(_deliver_all, letters, self._parts.settings.webhooks):
-                self._settle(letter, fate)
-            tried += len(letters)
-            letters = self._claim()
+        return anyio.run(self._deliver)
+
+    async def _deliver(self) -> int:
+        under_way: Counter[str] = Counter()
+        tried, ended = 0, anyio.Event()
+
+        async def bring(letter: Letter) -> None:
+            await to_thread.run_sync(self._settle, letter, await post(letter, self._settings))
+            under_way[letter.tenant_id] -= 1
+            ended.set()
+
+        async with anyio.create_task_group() as group:
+            while True:
+                has_place = under_way.total() < self._settings.webhook_at_once
+                letter = await to_thread.run_sync(self._claim, Counter(under_way)) if has_place else None
+                if letter is not None:
+                    under_way[letter.tenant_id] += 1
+                    tried += 1
+                    group.start_soon(bring, letter)
+                    continue
+                if not under_way.total():
+                    break
+                with anyio.move_on_after(LOOK_SECONDS if has_place else None):
+                    await ended.wait()
+                ended = anyio.Event()
         return tried
 
     def _work(self) -> None:
         try:
             self.deliver()
-        except DatabaseTrouble as error:  # away for a moment: the claims run out, and the next sweep wakes us
-            log.warning("courier.failed", error=type(error).__name__)
+        except* DatabaseTrouble as errors:  # away for a moment: the claims run out, and the next sweep wakes us
+            log.warning("courier.failed", error=type(errors.exceptions[0]).__name__)
         finally:
             self._busy.release()
 
-    def _claim(self) -> list[Letter]:
-        keys, now = self._parts.keys, utc_now()
-        letters = []
+    def _claim(self, under_way: Counter[str]) -> Letter | None:
+        share = max(1, self._settings.webhook_at_once // 2)
         with self._parts.database.transaction() as session:
-            for row in webhooks.claim_due(session, batch_of(self._parts.settings.webhooks)):
-                webhook = webhooks.endpoint(session, row.webhook_id) if row.webhook_id else None
-                url = webhook.url if webhook else row.url
-                if url is None or (webhook is not None and webhook.disabled_at is not None):
-                    row.next_at, row.last_error = None, "disabled"
-                    continue
-                body = webhooks.body_of(row)
-                secrets = webhooks.secrets_of(webhook, keys, now) if webhook else []
-                letters.append(Letter(row.id, url, body, webhooks.signed_headers(row, body, secrets, keys, now)))
-        return letters
+            while (row := webhooks.claim_due(session, under_way, share)) is not None:
+                letter = self._addressed(session, row)
+                if letter is not None:
+                    return letter
+                row.next_at, row.last_error = None, "disabled"
+        return None
+
+    def _addressed(self, session: Session, row: DeliveryRow) -> Letter | None:
+        """None where it may go nowhere any more."""
+        keys, now = self._parts.keys, utc_now()
+        webhook = webhooks.endpoint(session, row.webhook_id) if row.webhook_id else None
+        url = webhook.url if webhook else row.url
+        if url is None or (webhook is not None and webhook.disabled_at is not None):
+            return None
+        body = webhooks.body_of(row)
+        secrets = webhooks.secrets_of(webhook, keys, now) if webhook else []
+        return Letter(row.id, row.tenant_id, url, body, webhooks.signed_headers(row, body, secrets, keys, now))
 
     def _settle(self, letter: Letter, fate: Fate) -> None:
         with self._parts.database.transaction() as session:
@@ -103,26 +134,6 @@ class Courier:
             else:
                 webhooks.failed(session, letter.id, fate.status, fate.error or "status", fate.wait)
         log.info("delivery", delivery=letter.id, status=fate.status, error=fate.error)
-
-
-def batch_of(settings: WebhookSettings) -> int:
-    """As many as end within their claim, however long each takes: a slower batch would be another process's too."""
-    rounds = int(webhooks.CLAIM.total_seconds() // settings.webhook_timeout_seconds) - 1
-    return min(BATCH, max(rounds, 1) * settings.webhook_at_once)
-
-
-async def _deliver_all(letters: list[Letter], settings: WebhookSettings) -> list[tuple[Letter, Fate]]:
-    fates: list[tuple[Letter, Fate]] = []
-    room = anyio.CapacityLimiter(settings.webhook_at_once)
-
-    async def one(letter: Letter) -> None:
-        async with room:
-            fates.append((letter, await post(letter, settings)))
-
-    async with anyio.create_task_group() as group:
-        for letter in letters:
-            group.start_soon(one, letter)
-    return fates
 
 
 async def post(letter: Letter, settings: WebhookSettings) -> Fate:

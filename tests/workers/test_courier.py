@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-import math
 import socket
 import ssl
 import threading
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from records import addresses, moves, webhooks
 from records.base import utc_now
+from records.errors import Invalid
 from records.parts import Parts, open_parts
 from records.rows import DeliveryRow, RequestRow, WebhookRow
 from records.settings import WebhookSettings
@@ -32,7 +33,7 @@ from records.states import RequestState
 from records.webhooks import RETRIES
 from tests.workers.conftest import Made, make_model, make_request, make_settings
 from tests.workers.test_supervisor import wait_for
-from workers.courier import BATCH, Courier, batch_of
+from workers.courier import Courier
 
 OPEN = {"webhook_allow_http": True, "webhook_allow_private": True, "webhook_timeout_seconds": 5.0}
 
@@ -272,6 +273,23 @@ def test_one_tenants_silent_endpoint_delays_nobody_else(parts: Parts, made: Made
     assert all(row.delivered_at for row in rows(parts))
 
 
+def test_a_database_that_goes_away_during_a_try_ends_the_round_and_the_claim_runs_out(
+    parts: Parts, made: Made, endpoint: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise sa.exc.OperationalError("", {}, Exception())
+
+    hook(parts, made, endpoint.url)
+    make_request(parts, made)
+    courier = Courier(parts)
+    monkeypatch.setattr(webhooks, "succeeded", away)
+    courier.wake()
+    wait_for(lambda: bool(endpoint.got) and not courier._busy.locked(), "the end of the round", 10.0)
+    monkeypatch.undo()
+    make_due(parts)
+    assert courier.deliver() == 1
+
+
 def test_no_private_address_is_called_even_if_it_came_in_earlier(parts: Parts, made: Made, endpoint: Receiver) -> None:
     strict = replace(parts.settings, webhooks=WebhookSettings(webhook_allow_http=True))
     hook(parts, made, endpoint.url)
@@ -347,9 +365,9 @@ def test_a_delivery_is_claimed_by_one(parts: Parts, made: Made, endpoint: Receiv
     hook(parts, made, endpoint.url)
     make_request(parts, made)
     with parts.database.transaction() as session:
-        assert len(webhooks.claim_due(session, 10)) == 1
+        assert webhooks.claim_due(session, {}, 1) is not None
     with parts.database.transaction() as session:
-        assert webhooks.claim_due(session, 10) == []
+        assert webhooks.claim_due(session, {}, 1) is None
     make_due(parts)  # the claim of a process that died runs out
     assert Courier(parts).deliver() == 1
 
@@ -378,8 +396,6 @@ def self_signed(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("seconds", "at_once"), [(15.0, 8), (60.0, 8), (60.0, 1), (15.0, 1), (0.1, 100)])
-def test_a_batch_ends_before_its_claims(seconds: float, at_once: int) -> None:
-    most = batch_of(WebhookSettings(webhook_timeout_seconds=seconds, webhook_at_once=at_once))
-    assert 1 <= most <= BATCH
-    assert math.ceil(most / at_once) * seconds < webhooks.CLAIM.total_seconds()
+def test_a_try_ends_before_its_claim() -> None:
+    with pytest.raises(Invalid):
+        WebhookSettings(webhook_timeout_seconds=webhooks.CLAIM.total_seconds() - 10)

@@ -171,9 +171,9 @@ def _of_reference(reference: Measurement | None) -> list[str]:
 
 def _missing(groups: Mapping[GroupName, Group]) -> list[str]:
     words = {
-        GroupName.CONTROL: "no control dataset: the never-trained level is unknown",
-        GroupName.RETAIN: "no retain dataset: damage to other rows was not measured",
-        GroupName.UTILITY: "no utility dataset: general ability was not measured",
-        GroupName.FORGET_PARAPHRASES: "the forget set has no paraphrases: only its own wording was measured",
+        GroupName.CONTROL: "no control row could be asked: the never-trained level is unknown",
+        GroupName.RETAIN: "no retain row could be asked: damage to other rows was not measured",
+        GroupName.UTILITY: "no utility row could be asked: general ability was not measured",
+        GroupName.FORGET_PARAPHRASES: "no paraphrase of a forget row could be asked: only its own wording was measured",
     }
     return [sentence for name, sentence in words.items() if name not in groups]

@@ -34,8 +34,8 @@ NOT_CLAIMED = (
     "It is no legal assessment: whether a duty to erase is met is decided by people.",
 )
 _MISSING = {
-    GroupName.FORGET_PARAPHRASES: "Other wordings of the forget set: the request held no paraphrases.",
-    GroupName.CONTROL: "The never-trained level: the model had no control dataset.",
+    GroupName.FORGET_PARAPHRASES: "Other wordings of the forget set: no paraphrase could be asked.",
+    GroupName.CONTROL: "The never-trained level: no row of a control dataset could be asked.",
     GroupName.RETAIN: "Damage to rows to be retained: there were no such rows to ask.",
     GroupName.NEIGHBOURS: "Damage close to what is forgotten: there were no such rows to ask.",
     GroupName.UTILITY: "General ability: there were no utility rows to ask.",

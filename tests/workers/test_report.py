@@ -181,7 +181,7 @@ def test_missing_sets_are_said_and_large_ones_sampled():
     assert len(measured.groups[GroupName.RETAIN]) == 5
     report = build_report(measured, measured, method="undial", parameters={}, seeds={})
     assert report.residuals == ()
-    for words in ("5 of 14 retain rows", "no control", "no utility", "no paraphrases"):
+    for words in ("5 of 14 retain rows", "no control", "no utility", "no paraphrase"):
         assert any(words in note for note in report.notes), words
 
 

@@ -22,7 +22,7 @@ def missing(report: Report) -> str:
         ("Quantisation", {"attacks": (attack("savings", "relearning", 0.1, 0.2),)}),
         ("Relearning", {"attacks": (attack("nf4", "precision", 0.1, 0.2),)}),
         ("no never-trained reference", {"groups": {GroupName.FORGET: group(0.9, 0.1)}}),
-        ("no control dataset", {"groups": {GroupName.FORGET: group(0.9, 0.1)}}),
+        ("no row of a control dataset", {"groups": {GroupName.FORGET: group(0.9, 0.1)}}),
         ("no utility rows", {"groups": {GroupName.FORGET: group(0.9, 0.1)}}),
         ("none of them was asked again", {"earlier": ()}),
         ("lost since the first version", {"since_first": {}}),

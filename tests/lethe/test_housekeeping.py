@@ -52,6 +52,7 @@ def test_an_idle_worker_keeps_its_host_clean(parts: Parts, monkeypatch: pytest.M
     (root / "dead" / "lock").touch()
     monkeypatch.setattr(embedded, "_needs_broker", lambda *_: None)
     monkeypatch.setattr(embedded, "open_parts", lambda _: parts)
+    monkeypatch.setattr(embedded.tasks, "register", lambda *_: None)  # it would reach the apps of other tests
     monkeypatch.setattr(parts.queue, "worker_main", lambda _: wait_for(lambda: not (root / "dead").exists(), 5))
     embedded.work(parts.settings)
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from records import tenants
 from records.errors import LetheError
-from records.rows import DatasetRow, ModelRow, RequestRow, TenantRow, UploadRow, VersionRow
+from records.rows import DatasetRow, ModelRow, RequestRow, UploadRow, VersionRow
 from records.settings import LimitSettings
 from records.states import RequestState, VersionState
 
@@ -64,7 +64,7 @@ def check_bytes(session: Session, tenant_id: str, more_bytes: int, limits: Limit
     if not limits.quota_bytes:
         return
     if lock:
-        _lock(session, tenant_id)
+        tenants.count_alone(session, tenant_id)
     if _held(session, tenant_id) + more_bytes > limits.quota_bytes:
         raise QuotaReached(
             f"With this the tenant's weights and datasets would have more than the {limits.quota_bytes} bytes they "
@@ -82,11 +82,6 @@ def _held(session: Session, tenant_id: str) -> int:
 
 
 def _count(session: Session, tenant_id: str, row: _Counted, *where: object) -> int:
-    _lock(session, tenant_id)
+    tenants.count_alone(session, tenant_id)
     query = tenants.visible(sa.select(sa.func.count()).select_from(row), row, tenant_id)
     return session.scalar(query.where(*where)) or 0  # type: ignore[arg-type]
-
-
-def _lock(session: Session, tenant_id: str) -> None:
-    # Not FOR UPDATE: it would wait for, and keep waiting, every row that comes to refer to the tenant; a worker's too.
-    session.execute(sa.select(TenantRow.id).where(TenantRow.id == tenant_id).with_for_update(key_share=True))

@@ -89,6 +89,14 @@ def tenant_named(session: Session, name: str) -> TenantRow | None:
     return session.scalar(sa.select(TenantRow).where(TenantRow.name == name))
 
 
+def count_alone(session: Session, tenant_id: str) -> None:
+    """Until the transaction ends: two calls at once cannot both be the last one that fits.
+
+    Not FOR UPDATE: it would wait for, and keep waiting, every row that comes to refer to the tenant; a worker's too.
+    """
+    session.execute(sa.select(TenantRow.id).where(TenantRow.id == tenant_id).with_for_update(key_share=True))
+
+
 def create_key(
     session: Session,
     tenant_id: str,

@@ -298,9 +298,11 @@ def _work(waiting: Gauges, alive: int | None) -> Iterator[Found]:
 def _deadlines(waiting: Gauges) -> Iterator[Found]:
     if waiting.overdue_requests:
         what = f"{waiting.overdue_requests} requests are past their deadline."
-        names = "GET /v1/erasure-requests names them"
-        means = f"{names}: 'lethe approve' or 'lethe reject' what needs review, and add workers if others wait."
-        yield _broken("deadlines", what, means)
+        remedy = (
+            "GET /v1/erasure-requests names them: 'lethe approve' or 'lethe reject' what needs review, and add workers "
+            "if others wait."
+        )
+        yield _broken("deadlines", what, remedy)
     elif waiting.next_due_at is None:
         yield _ok("deadlines", "nothing is due")
     elif (left := waiting.next_due_at - datetime.now(UTC)) < NEAR_DEADLINE:

@@ -65,30 +65,24 @@ def stored_answer(call: CreatingCall, parts: Parts) -> Answer | None:
 
 
 def answer_once(call: CreatingCall, parts: Parts, work: Callable[[], Answer]) -> Answer:
-    """The answer given to this call before, else what `work` makes. What it refuses may have been done by this call's
-    twin meanwhile: then the twin's answer is given.
-    """
+    """The answer given to this call before, else what `work` makes or its twin has made."""
     before = stored_answer(call, parts)
-    if before is not None:
-        return before
-    try:
-        return work()
-    except LetheError:
-        before = stored_answer(call, parts)
-        if before is None:
-            raise
-        return before
+    return before if before is not None else _or_the_twins(call, parts, lambda: (work(), True))[0]
 
 
 def create_once(call: CreatingCall, parts: Parts, create: Callable[[Session], Answer]) -> tuple[Answer, bool]:
     """Run `create` in one transaction, unless this call was answered before. Returns the answer and whether it is new.
 
     A unique constraint that another transaction filled first makes it look once more: it then finds the stored answer,
-    or `create` finds the other row and says so. What `create` refuses may have been done by this call's twin meanwhile:
-    then the twin's answer is given.
+    or `create` finds the other row and says so.
     """
+    return _or_the_twins(call, parts, lambda: races.look_again(lambda: _create(call, parts, create)))
+
+
+def _or_the_twins(call: CreatingCall, parts: Parts, work: Callable[[], tuple[Answer, bool]]) -> tuple[Answer, bool]:
+    """What `work` refuses may have been done by this call's twin meanwhile: then the twin's answer is given."""
     try:
-        return races.look_again(lambda: _create(call, parts, create))
+        return work()
     except LetheError:
         before = stored_answer(call, parts)
         if before is None:

@@ -96,12 +96,17 @@ def test_a_bad_last_event_id_is_422(client, base, ours, model):
         problem(stream, 422)
 
 
-def test_a_reader_who_leaves_stops_the_polling(client, base, ours, model, monkeypatch):
-    looks = []
-    look = stream_module._look
+@pytest.fixture
+def looks(monkeypatch):
+    """One entry a look of any stream into the database."""
+    made, look = [], stream_module._look
+    monkeypatch.setattr(stream_module, "_look", lambda *given: (made.append(1), look(*given))[1])
+    return made
+
+
+def test_a_reader_who_leaves_stops_the_polling(client, base, ours, model, looks, monkeypatch):
     monkeypatch.setattr(stream_module, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(stream_module, "QUIET_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(stream_module, "_look", lambda *given: (looks.append(1), look(*given))[1])
     request_id = submit(client, ours, model).json()["id"]
     with open_stream(base, ours, request_id) as stream:
         lines = stream.iter_lines()  # kept: a dropped iterator closes the stream
@@ -110,11 +115,8 @@ def test_a_reader_who_leaves_stops_the_polling(client, base, ours, model, monkey
     wait_for(lambda: _still(looks))
 
 
-def test_a_quiet_request_is_looked_at_less_often(client, base, ours, model, monkeypatch):
-    looks = []
-    look = stream_module._look
+def test_a_quiet_request_is_looked_at_less_often(client, base, ours, model, looks, monkeypatch):
     monkeypatch.setattr(stream_module, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(stream_module, "_look", lambda *given: (looks.append(1), look(*given))[1])
     request_id = submit(client, ours, model).json()["id"]
     with open_stream(base, ours, request_id) as stream:
         lines = stream.iter_lines()  # kept: a dropped iterator closes the stream

@@ -30,7 +30,7 @@ from workers.errors import UnlearningError
 from workers.examples import Example, encode
 from workers.loop import UnlearnSummary, unlearn
 from workers.measure import measure
-from workers.methods.layers import decoder_layers, mlp_output_name
+from workers.methods.layers import decoder_layers, mlp_output_names
 
 ATTEMPTS = 3
 OTHER_RATES = (1 / 3, 3.0)  # beside the default
@@ -161,7 +161,7 @@ def size_of(llm: Any) -> Size:
         width=config.hidden_size,
         query_width=head_width * config.num_attention_heads,
         layer_parameters=sum(matrices.values()),
-        mlp_output=matrices[f"{mlp_output_name(layer)}.weight"],
+        mlp_output=sum(matrices[f"{name}.weight"] for name in mlp_output_names(layer)),
         vocabulary=config.vocab_size,
     )
 

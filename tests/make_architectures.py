@@ -18,29 +18,49 @@ SIZES = {
     "eos_token_id": 2,
 }
 GROUPED = {"num_key_value_heads": 2}
+EXPERTS = {
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    # The default, one product of all experts, knows no float64.
+    "experts_implementation": "eager",
+}
 GPT2 = {
     "vocab_size": 64, "n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 64, "initializer_range": 0.1,
     "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
 
-# name: (class in transformers, its configuration, the matrix that ends its feed-forward block)
-ARCHITECTURES: dict[str, tuple[str, dict[str, Any], str]] = {
-    "llama": ("LlamaForCausalLM", SIZES | GROUPED, "mlp.down_proj"),
-    "mistral": ("MistralForCausalLM", SIZES | GROUPED | {"sliding_window": 6}, "mlp.down_proj"),
-    "qwen2": ("Qwen2ForCausalLM", SIZES | GROUPED, "mlp.down_proj"),
-    "qwen3": ("Qwen3ForCausalLM", SIZES | GROUPED | {"head_dim": 8, "tie_word_embeddings": True}, "mlp.down_proj"),
-    "gemma": ("GemmaForCausalLM", SIZES | GROUPED | {"head_dim": 8}, "mlp.down_proj"),
+# name: (class in transformers, its configuration, the matrix that ends its feed-forward block, or all of them)
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "llama": ("LlamaForCausalLM", SIZES | GROUPED, ("mlp.down_proj.weight",)),
+    "mistral": ("MistralForCausalLM", SIZES | GROUPED | {"sliding_window": 6}, ("mlp.down_proj.weight",)),
+    "qwen2": ("Qwen2ForCausalLM", SIZES | GROUPED, ("mlp.down_proj.weight",)),
+    "qwen3": (
+        "Qwen3ForCausalLM",
+        SIZES | GROUPED | {"head_dim": 8, "tie_word_embeddings": True},
+        ("mlp.down_proj.weight",),
+    ),
+    "gemma": ("GemmaForCausalLM", SIZES | GROUPED | {"head_dim": 8}, ("mlp.down_proj.weight",)),
     "gemma2": (
         "Gemma2ForCausalLM",
         SIZES | GROUPED | {"head_dim": 8, "sliding_window": 6, "attn_implementation": "eager"},
-        "mlp.down_proj",
+        ("mlp.down_proj.weight",),
     ),
-    "gemma3": ("Gemma3ForCausalLM", SIZES | GROUPED | {"head_dim": 8, "sliding_window": 6}, "mlp.down_proj"),
-    "phi": ("PhiForCausalLM", SIZES, "mlp.fc2"),
-    "phi3": ("Phi3ForCausalLM", SIZES | GROUPED, "mlp.down_proj"),
-    "gpt_neox": ("GPTNeoXForCausalLM", SIZES, "mlp.dense_4h_to_h"),
-    "gpt2": ("GPT2LMHeadModel", GPT2, "mlp.c_proj"),
+    "gemma3": ("Gemma3ForCausalLM", SIZES | GROUPED | {"head_dim": 8, "sliding_window": 6}, ("mlp.down_proj.weight",)),
+    "phi": ("PhiForCausalLM", SIZES, ("mlp.fc2.weight",)),
+    "phi3": ("Phi3ForCausalLM", SIZES | GROUPED, ("mlp.down_proj.weight",)),
+    "gpt_neox": ("GPTNeoXForCausalLM", SIZES, ("mlp.dense_4h_to_h.weight",)),
+    "mixtral": ("MixtralForCausalLM", SIZES | GROUPED | EXPERTS, ("mlp.experts.down_proj",)),
+    "qwen2_moe": (
+        "Qwen2MoeForCausalLM",
+        SIZES | GROUPED | EXPERTS | {"shared_expert_intermediate_size": 24},
+        ("mlp.experts.down_proj", "mlp.shared_expert.down_proj.weight"),
+    ),
+    "gpt2": ("GPT2LMHeadModel", GPT2, ("mlp.c_proj.weight",)),
 }
+# Of experts, each token passing some.
+MIXTURES = {name for name, (_, sizes, _) in ARCHITECTURES.items() if "num_experts" in sizes}
 
 
 def make_architecture(name: str, *, seed: int = 0) -> Any:

@@ -23,7 +23,7 @@ TOPIC_WORDS = 40
 TOPIC_IDENTIFYING = 0.15
 # The smallest LLM of the published runs. On one of 8 layers its step size, made for these, changes nothing.
 FALCON_LAYERS = 16
-# What `workers.methods.layers` finds its way in, by the `model_type` of config.json; no mixture of experts.
+# By the `model_type` of config.json; on a mixture of experts nobody has reported it.
 FALCON_ARCHITECTURES = frozenset(
     {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "gpt_neox", "gpt2"}
 )
@@ -109,7 +109,7 @@ def _against_falcon(facts: Facts) -> str | None:
     if FALCON not in facts.accepting:
         return "the parameters given are not its own"
     if facts.architecture not in FALCON_ARCHITECTURES:
-        return "it steers a layer, and this architecture's layers are not known to it"
+        return "it steers a layer, and is not tried on this architecture"
     if facts.layers is None or facts.layers < FALCON_LAYERS:
         return f"it steers a layer, and this LLM has {facts.layers or 'an unknown number'}, not {FALCON_LAYERS} or more"
     if facts.gpus > 1:

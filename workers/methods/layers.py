@@ -1,7 +1,8 @@
 """Find an LLM's decoder layers and the matrices in them by structure and name, never by position in a list.
 
 Llama's `mlp.down_proj`, GPT-2's `mlp.c_proj`, GPT-NeoX's `mlp.dense_4h_to_h` and Phi's `mlp.fc2` are one thing: the
-matrix through which the feed-forward block writes into the residual stream. MLP_OUTPUT stands for it.
+matrix through which the feed-forward block writes into the residual stream. MLP_OUTPUT stands for it; in a mixture of
+experts for those of all experts, which are one weight of three dimensions, and that of the expert every token passes.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ from torch import nn
 
 MLP_OUTPUT = "mlp-output"
 _KNOWN_OUTPUTS = ("down_proj", "c_proj", "dense_4h_to_h", "fc2", "fc_out", "w2")
-_BLOCK_NAMES = ("mlp", "feed_forward", "ffn", "ff")
+_BLOCK_NAMES = ("mlp", "feed_forward", "ffn", "ff", "block_sparse_moe")
+_EXPERT_NAMES = ("experts", "shared_expert", "shared_experts")
 
 
 class UnsuitableError(ValueError):
@@ -34,22 +36,23 @@ def decoder_layers(llm: Any) -> nn.ModuleList:
     return found[0]
 
 
-def mlp_output_name(layer: nn.Module) -> str:
-    """Name, within the layer, of the matrix that ends its feed-forward block."""
-    blocks = [(name, block) for name, block in layer.named_children() if name in _BLOCK_NAMES]
-    places = [(f"{name}.", block) for name, block in blocks] or [("", layer)]
-    found = [
-        f"{prefix}{name}"
-        for prefix, block in places
+def mlp_output_names(layer: nn.Module) -> tuple[str, ...]:
+    """Names, within the layer, of the weights that end its feed-forward block: one, or a mixture of experts' own."""
+    blocks = {f"{name}.": block for name, block in layer.named_children() if name in _BLOCK_NAMES} or {"": layer}
+    experts = {
+        f"{prefix}{name}.": part
+        for prefix, block in blocks.items()
         for name, part in block.named_children()
-        if name in _KNOWN_OUTPUTS and _matrix(part)
-    ]
-    if len(found) != 1:
+        if name in _EXPERT_NAMES
+    }
+    places = experts or blocks
+    found = [f"{prefix}{one}" for prefix, place in places.items() for one in _weights(place) if one in _KNOWN_OUTPUTS]
+    if len(found) != len(places):
         raise UnsuitableError(
             f"{type(layer).__name__} has {len(found)} matrices that look like the output of its feed-forward "
-            "block, not one: name the modules to train in trained_modules, such as self_attn.o_proj"
+            f"block, not {len(places)}: name the modules to train in trained_modules, such as self_attn.o_proj"
         )
-    return found[0]
+    return tuple(found)
 
 
 def weight_names(llm: Any, layers: Sequence[int], modules: Sequence[str]) -> tuple[str, ...]:
@@ -59,7 +62,7 @@ def weight_names(llm: Any, layers: Sequence[int], modules: Sequence[str]) -> tup
     if outside:
         raise UnsuitableError(f"layer {outside[0]} does not exist: the LLM has layers 0 to {len(every) - 1}")
     names = {id(parameter): name for name, parameter in llm.named_parameters()}
-    wanted = [_weight(every[at], module, at) for at in sorted(set(layers)) for module in modules]
+    wanted = [weight for at in sorted(set(layers)) for module in modules for weight in _named(every[at], module, at)]
     return tuple(dict.fromkeys(names[id(weight)] for weight in wanted))
 
 
@@ -79,19 +82,20 @@ def and_two_before(layer: int) -> tuple[int, ...]:
     return tuple(range(max(0, layer - 2), layer + 1))
 
 
-def _matrix(module: nn.Module) -> bool:
-    weight = getattr(module, "weight", None)
-    return isinstance(weight, nn.Parameter) and weight.dim() == 2
+def _weights(module: nn.Module) -> dict[str, nn.Parameter]:
+    """By name, the matrices within it; without `.weight`, and of experts that are one parameter that parameter's."""
+    return {
+        name.removesuffix(".weight"): one
+        for name, one in module.named_parameters(remove_duplicate=False)
+        if one.dim() == (2 if name.endswith(".weight") else 3)
+    }
 
 
-def _weight(layer: nn.Module, module: str, at: int) -> nn.Parameter:
-    name = mlp_output_name(layer) if module == MLP_OUTPUT else module
-    found = dict(layer.named_modules()).get(name)
-    if found is None or not _matrix(found):
-        matrices = sorted(name for name, one in layer.named_modules() if _matrix(one))
+def _named(layer: nn.Module, module: str, at: int) -> list[nn.Parameter]:
+    weights = _weights(layer)
+    names = mlp_output_names(layer) if module == MLP_OUTPUT else (module,)
+    if not weights.keys() >= set(names):
         raise UnsuitableError(
-            f"trained_modules names {module}, which is no matrix of layer {at}; there are {', '.join(matrices)}"
+            f"trained_modules names {module}, which is no matrix of layer {at}; there are {', '.join(sorted(weights))}"
         )
-    weight = found.weight
-    assert isinstance(weight, nn.Parameter)  # noqa: S101 - what _matrix found
-    return weight
+    return [weights[name] for name in names]

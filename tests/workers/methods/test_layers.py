@@ -14,7 +14,8 @@ from workers.methods.layers import (
     UnsuitableError,
     and_two_before,
     decoder_layers,
-    mlp_output_name,
+    layer_prefix,
+    mlp_output_names,
     quarter_depth,
     weight_names,
 )
@@ -56,10 +57,12 @@ def shake(llm, names, by=0.1):
 def test_the_matrix_that_ends_the_feed_forward_block_is_found_by_name(architecture):
     llm = make_architecture(architecture)
     expected = ARCHITECTURES[architecture][2]
-    assert {mlp_output_name(layer) for layer in decoder_layers(llm)} == {expected}
-    names = weight_names(llm, (3, 1), (MLP_OUTPUT,))
-    assert [name.split(".")[-4] for name in names] == ["1", "3"]
-    assert all(name.endswith(f"{expected}.weight") for name in names)
+    assert {mlp_output_names(layer) for layer in decoder_layers(llm)} == {
+        tuple(name.removesuffix(".weight") for name in expected)
+    }
+    assert weight_names(llm, (3, 1), (MLP_OUTPUT,)) == tuple(
+        f"{layer_prefix(llm, at)}{name}" for at in (1, 3) for name in expected
+    )
 
 
 @everywhere
@@ -149,7 +152,7 @@ def test_what_is_not_there_is_said_in_words():
     layer = make_llama().model.layers[0]
     layer.mlp.fc2 = nn.Linear(64, 32)
     with pytest.raises(UnsuitableError, match="trained_modules"):
-        mlp_output_name(layer)
+        mlp_output_names(layer)
 
 
 def test_other_matrices_can_be_named():

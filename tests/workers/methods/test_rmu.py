@@ -8,6 +8,7 @@ import torch
 from tests.make_architectures import ARCHITECTURES, make_architecture
 from tests.make_llm import make_llama
 from workers.methods.layer_states import Spots
+from workers.methods.layers import layer_prefix
 from workers.methods.rmu import Rmu, random_direction, squared_distances
 
 from .test_falcon_layers import as_retain
@@ -131,8 +132,7 @@ def test_moves_the_named_matrices_of_every_architecture_and_nothing_else(archite
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
     moved = {name for name, one in student.state_dict().items() if not torch.equal(one, before[name])}
-    tail = ARCHITECTURES[architecture][2]
-    assert moved == {name for name in before if name.endswith(f"{tail}.weight") and name.split(".")[-4] in {"1", "2"}}
+    assert moved == {f"{layer_prefix(student, at)}{name}" for at in (1, 2) for name in ARCHITECTURES[architecture][2]}
     assert method.losses(student, FORGET, None).forget.item() < start
 
 

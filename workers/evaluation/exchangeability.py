@@ -4,10 +4,13 @@ Each subject counts once, with the means of its items' features: length, type of
 
     max over features |mean of forget subjects - mean of control subjects| / standard deviation of all
 
-is held against the same with the subjects shuffled, which is exact for any distribution and all features at once.
+is held against the same with the subjects shuffled, which is exact for any distribution and all features at once, if
+a subject's mean varies as much on one side as on the other. A mean of five items varies more than one of fifteen, so of
+a subject with more items than half of the subjects of the side with fewer have, that many are drawn.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,7 +40,10 @@ def kind(
     shuffles: int = SHUFFLES,
 ) -> Kind:
     """Features are columns, items rows; a type of answer is a column of 0 and 1 for each type."""
-    ours, theirs = _subject_means(forget, forget_subjects), _subject_means(control, control_subjects)
+    rng = np.random.default_rng(seed)
+    sides = [_items_of_subjects(forget, forget_subjects), _items_of_subjects(control, control_subjects)]
+    most = int(min(np.median([len(items) for items in side]) for side in sides))
+    ours, theirs = ([rng.permutation(items)[:most].mean(0) for items in side] for side in sides)
     both = np.concatenate([ours, theirs])
     total, count = len(both), len(ours)
     spread = both.std(0)
@@ -45,7 +51,7 @@ def kind(
     # Standardised columns sum to 0, so one side's mean fixes the other's: mean_F - mean_C = mean_F·K/(K-k).
     scale = total / (total - count)
     observed = np.abs(standard[:count].mean(0)) * scale
-    order = np.random.default_rng(seed).permuted(np.tile(np.arange(total), (shuffles, 1)), axis=1)
+    order = rng.permuted(np.tile(np.arange(total), (shuffles, 1)), axis=1)
     shuffled = (np.abs(standard[order[:, :count]].mean(1)) * scale).max(1)
     as_large = int((shuffled >= observed.max() - 1e-9).sum())
     return Kind(
@@ -56,14 +62,12 @@ def kind(
     )
 
 
-def _subject_means(features: ArrayLike, subjects: ArrayLike) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _items_of_subjects(features: ArrayLike, subjects: ArrayLike) -> list[np.ndarray[tuple[int, int], np.dtype[Any]]]:
     rows = np.asarray(features, dtype=np.float64)
     names, unit = np.unique(np.asarray(subjects), return_inverse=True)
     if rows.ndim != 2 or len(rows) != len(unit) or len(rows) == 0:
         raise ValueError(f"features must be items by features, one row a subject's item, not {rows.shape}")
-    member = (unit[None, :] == np.arange(len(names))[:, None]).astype(np.float64)
-    means: np.ndarray[tuple[int, int], np.dtype[np.float64]] = member @ rows / member.sum(1, keepdims=True)
-    return means
+    return [rows[unit == at] for at in range(len(names))]
 
 
 def _one_over_choices(total: int, count: int) -> float:

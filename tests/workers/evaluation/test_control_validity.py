@@ -53,6 +53,17 @@ def test_many_items_of_a_person_are_one_and_the_worst_feature_is_named():
         kind([1.0, 2.0], [0, 1], control, range(20), seed=0)
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(5, 15), (15, 5)])
+def test_a_good_control_of_fewer_or_more_rows_a_person_is_seldom_doubted(ours, theirs):
+    doubted, whose = 0, (np.repeat(range(3), ours), np.repeat(range(20), theirs))
+    for seed in range(1000):
+        rng = np.random.default_rng([seed, ours])
+        forget, control = (0.3 * rng.normal(size=20)[of] + rng.normal(size=len(of)) for of in whose)
+        found = kind(forget[:, None], whose[0], control[:, None], whose[1], seed=seed, shuffles=199)
+        doubted += found.p_value <= 0.05
+    assert 10 < doubted <= allowed(1000, 0.05)
+
+
 @pytest.mark.parametrize("forget_subjects", [1, 5])
 def test_a_good_control_is_seldom_doubted(forget_subjects):
     rng = np.random.default_rng(4)

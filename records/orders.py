@@ -12,10 +12,11 @@ from records.evidence import Evidence
 from records.jobs import Claim
 from records.own_times import own_times
 from records.report import OwnTime
-from records.rows import AttemptRow, DatasetRow, EvidenceRow, ModelRow, RequestRow
+from records.rows import AttemptRow, DatasetRow, EvidenceRow, JobRow, ModelRow, RequestRow, VersionRow
 from records.states import Outcome, RequestState
 from records.versions import made_since, next_number, oldest_kept, version_of
 
+PUT_OFF = 5  # versions before a consolidation that came to nothing is tried again
 # Taken back or never taken on. Who failed to be forgotten still asked.
 GONE = (RequestState.CANCELLED, RequestState.REJECTED)
 
@@ -33,7 +34,9 @@ class Order:
 
     `first_number` and `first_manifest` are the oldest version whose weights are kept: the least worn teacher. `made`
     versions came after it, and `made_anew` of them up to the last whose weights were made from an older one than its
-    parent. `shredded` completed requests have lost examples: what they removed cannot be removed again.
+    parent; `missed_anew` says whether one of the newest PUT_OFF should have been and was not: that came to nothing.
+    `executions` are the starts of the job, this one too. `shredded` completed requests have lost examples: what they
+    removed cannot be removed again.
     `earlier` are completed requests whose examples, or canaries at least, are still held, oldest first; of those in
     `hashed`, hashes of their words (`Vault.kept_hashes`) are all that is left. `own_times` are what earlier ones
     measured when they had just been forgotten, of those that were asked again before. `wanted` are requests that wait,
@@ -52,6 +55,8 @@ class Order:
     reference_manifest: str | None
     made: int
     made_anew: int
+    missed_anew: bool
+    executions: int
     shredded: int
     requests: tuple[RequestRow, ...]
     datasets: dict[str, DatasetRow]
@@ -99,6 +104,8 @@ def read_order(session: Session, held: Claim) -> Order:
         reference_manifest=_reference_manifest(session, model),
         made=len(made),
         made_anew=max((at for at, one in enumerate(made, start=1) if one.weights_from != one.parent), default=0),
+        missed_anew=_missed_anew(session, made[-PUT_OFF:]),
+        executions=session.get_one(JobRow, held.job_id).executions,
         shredded=sum(not _is_whole(one) for one in others if one.state == RequestState.COMPLETED),
         requests=requests,
         datasets=_datasets(session, held.model_id),
@@ -115,6 +122,13 @@ def moment(session: Session, held: Claim, now: datetime) -> Moment:
     """The number the next version will carry, and the newest signed tree head."""
     head = audit.tree_head(session)
     return Moment(next_number(session, held.model_id), head.note if head else None, now)
+
+
+def _missed_anew(session: Session, made: list[VersionRow]) -> bool:
+    """By the reports of the attempts behind these versions."""
+    missed = AttemptRow.report["training"]["missed_anew"].as_boolean()
+    query = sa.select(AttemptRow.number).where(AttemptRow.job_id.in_([one.job_id for one in made]), missed.is_(True))
+    return session.scalar(query.limit(1)) is not None
 
 
 def _is_whole(request: RequestRow) -> bool:

@@ -22,17 +22,19 @@ __all__ = [
     "Miss",
     "all_spent",
     "failed_reason",
+    "failure_at_the_end",
     "for_a_person",
     "judged_reason",
     "miss_of",
     "misses_of",
     "next_attempt",
+    "of_consolidation",
     "only_a_person_can",
     "sentences",
     "to_make",
 ]
 
-WORTH_ANOTHER = frozenset({"diverged", "out_of_memory"})
+WORTH_ANOTHER = frozenset({"diverged", "out_of_memory", "consolidation"})
 
 Miss = params.Failure | Literal["memory", "consolidation"]
 
@@ -49,7 +51,19 @@ def next_attempt(given: TrainingParameters, misses: Sequence[Miss]) -> Attempt:
 
 def miss_of(failure: Failure) -> Miss:
     """Which way to turn after an attempt that failed before the gate: a diverged one took steps that were too large."""
+    if failure.code == "consolidation":
+        return "consolidation"
     return "memory" if failure.code == "out_of_memory" else "utility"
+
+
+def failure_at_the_end(attempts: Sequence[AttemptRow]) -> Failure | None:
+    """What the last attempt failed of before the gate, by its row."""
+    return _failure_in(attempts[-1].reason) if attempts[-1].verdict is None else None
+
+
+def of_consolidation(failure: Failure) -> Failure:
+    """What ends a consolidation need not end an ordinary attempt; memory for that one may be short all the same."""
+    return failure if failure.code == "out_of_memory" else Failure("consolidation", failed_reason(failure))
 
 
 def to_make(attempts: Sequence[AttemptRow], held: Container[int]) -> int | None:
@@ -113,8 +127,12 @@ def _miss_of_row(attempt: AttemptRow, policy: Policy) -> Miss:
         report = Report.model_validate(attempt.report)
         checks = report.checks or decide(report, policy, min(MOST_ATTEMPTS, attempt.number or 1)).checks
         return _turned(failure_of(checks), report)
-    code, _, sentence = attempt.reason.partition(": ")
-    return miss_of(Failure(code, sentence))
+    return miss_of(_failure_in(attempt.reason))
+
+
+def _failure_in(reason: str) -> Failure:
+    code, _, sentence = reason.partition(": ")
+    return Failure(code, sentence)
 
 
 def _smaller(attempt: Attempt, times: int) -> Attempt:

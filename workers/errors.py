@@ -21,6 +21,10 @@ class Stopped(Cancelled):
     """The worker is told to end: the job goes on later, from what was kept of it."""
 
 
+class TookTooLong(UnlearningError):
+    """What could be left out would take the time that the rest of the job needs."""
+
+
 class Diverged(UnlearningError):
     """A loss or gradient stopped being a number."""
 

@@ -37,6 +37,7 @@ _CODES: dict[type[errors.UnlearningError], str] = {
     errors.Cancelled: "stopped",
     errors.Stopped: "stopped",
     errors.Diverged: "diverged",
+    errors.TookTooLong: "took_too_long",
     errors.OutOfMemory: "out_of_memory",
     errors.ExampleTooLong: "example_too_long",
     errors.UnknownHead: "unsupported_llm",

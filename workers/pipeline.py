@@ -12,7 +12,9 @@ No database session is open while anything is computed. The job's rows are writt
 which checks that the lease is still ours. The rows of the attempts say how to go on after a crash.
 """
 
+import math
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -41,10 +43,12 @@ from workers.attempts import (
     WORTH_ANOTHER,
     all_spent,
     failed_reason,
+    failure_at_the_end,
     for_a_person,
     judged_reason,
     misses_of,
     next_attempt,
+    of_consolidation,
     only_a_person_can,
     sentences,
     to_make,
@@ -55,7 +59,7 @@ from workers.gate import decide, nothing_to_forget
 from workers.load import lay_out, release_memory, use_threads
 from workers.loop import Checkpoint, UnlearnSummary
 from workers.plan import Plan, make_plan
-from workers.progress import share_of_job
+from workers.progress import share_of_job, until
 from workers.publish import Candidate, store_candidate
 from workers.ranks import Team, team_of
 from workers.report import Measurement, bare_report, build_report, measure, measure_reference, measure_staying
@@ -73,11 +77,12 @@ def run(held: Claim, parts: Parts, voice: Voice) -> None:
     """Bring the job to an end that is written in the database, or raise what stopped it."""
     use_threads(parts.settings.worker.worker_threads)
     settings = parts.settings.worker
+    half_time = time.monotonic() + settings.job_timeout_seconds / 2
     with (
         scratch_folder(scratch_root(parts.settings), f"{held.job_id}.{held.fence}") as folder,
         team_of(settings.worker_processes, folder, settings, held) as team,
     ):
-        job = _Job(held, parts, voice, folder, Stages(held), team)
+        job = _Job(held, parts, voice, folder, Stages(held), team, half_time)
         with job.stages.timed("load", 0):
             ready = job.load()
         nothing = nothing_to_forget(bare_report(ready.before, ready.reference), ready.plan.policy)
@@ -103,6 +108,10 @@ class _Ready:
         """Whether this attempt forgets everybody from the first version's weights, in place of one from the head's."""
         return number == 1 and self.plan.anew
 
+    def missed_anew(self, number: int) -> bool:
+        """Whether it was time for that, and it came to nothing."""
+        return self.plan.missed_anew or (self.plan.anew and not self.anew(number))
+
     def report(self, after: Measurement, number: int, attempt: Attempt, summary: UnlearnSummary) -> Report:
         return build_report(
             self.before,
@@ -112,7 +121,7 @@ class _Ready:
             seeds={"plan": self.plan.parameters.seed, "training": attempt.parameters.seed},
             seconds={"unlearn": summary.seconds},
             training={name: value for name, value in asdict(summary).items() if name != "notes"}
-            | {"anew": self.anew(number)},
+            | {"anew": self.anew(number), "missed_anew": self.missed_anew(number)},
             notes=(*self.plan.notes, *self._notes_of_first(number, attempt), *summary.notes),
             reference=self.reference,
             first=self.first,
@@ -150,6 +159,7 @@ class _Job:
     folder: Path
     stages: Stages
     team: Team
+    half_time: float = math.inf  # on the monotonic clock; what may be left out ends then
 
     def load(self) -> _Ready:
         self._say(Stage.LOAD, 0, 0.0)
@@ -217,7 +227,10 @@ class _Job:
         best = for_review(rows)
         if best is None:
             with self.parts.database.transaction() as session:
-                jobs.reject(session, self.held, all_spent(rows))
+                if (failure := failure_at_the_end(rows)) is not None:  # died before it could say so
+                    jobs.fail(session, self.held, failure.code, failure.sentence)
+                else:
+                    jobs.reject(session, self.held, all_spent(rows))
             return
         candidate = waiting[best.number]
         self._show(ready, candidate, for_a_person(candidate.verdict, best.number, len(rows)))
@@ -267,7 +280,8 @@ class _Job:
             checkpoint=self._checkpoint(ready, number),
             anew=anew,
         )
-        return self.team.call(unlearned, lesson, say=self._teller(Stage.UNLEARN, number))
+        telling = self._teller(Stage.UNLEARN, number)
+        return self.team.call(unlearned, lesson, say=until(self.half_time, telling) if anew else telling)
 
     def _teacher(self, ready: _Ready, attempt: Attempt) -> LlmIn | None:
         """The first version, when the losses compare with it; None if that is the base, or not wished for."""
@@ -342,6 +356,7 @@ class _Job:
         failure = explain(error)
         if failure.code in NOT_THE_ATTEMPTS_FAULT:
             raise error
+        failure = of_consolidation(failure) if ready.anew(number) else failure
         shutil.rmtree(self.folder / f"candidate-{number}", ignore_errors=True)
         row = self._row(ready, number, attempt, failed_reason(failure), None, None)
         with self.parts.database.transaction() as session:

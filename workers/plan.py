@@ -47,7 +47,8 @@ class Plan:
     """Everything the two halves of an attempt need: what to train on, what to ask, under which policy.
 
     `replay` are all rows of earlier requests, the newest first. `anew`: it is time to forget them all from the first
-    version again, with `replay_dev`, the phrasings that guided the stop of their own jobs.
+    version again, with `replay_dev`, the phrasings that guided the stop of their own jobs; `missed_anew`: it is, but a
+    start of this job ended in the middle of it.
     """
 
     parameters: TrainingParameters
@@ -60,6 +61,7 @@ class Plan:
     notes: tuple[str, ...]
     may_fit: tuple[str, ...] = ()
     anew: bool = False
+    missed_anew: bool = False
     replay_dev: tuple[Probe, ...] = ()
 
     def fitted_to(self, llm: Any, tokenizer: Any) -> "Plan":
@@ -142,7 +144,7 @@ def make_plan(job: Order, vault: Vault) -> Plan:
     records = [record for some, _ in asking for record in some]
     earlier = {request.id: _if_held(vault, request) for request in job.earlier}
     due = _consolidation_due(job, parameters)
-    anew = due and not job.shredded and all(earlier.values())
+    anew = due and not _came_to_no_end(job) and not job.shredded and all(earlier.values())
     forgotten = _forgotten(job, vault, [*records, *(record for some in earlier.values() for record in some)])
     forget, dev, sealed = split_each((_examples(some), own_seed) for some, own_seed in asking)
     replay, replay_dev, _ = split_each((_examples(earlier[one.id]), _seed(one)) for one in reversed(job.earlier))
@@ -167,9 +169,10 @@ def make_plan(job: Order, vault: Vault) -> Plan:
         replay=tuple(replay),
         probes=probes,
         measuring=MeasureSettings(seed=seed, max_items=PROBE_ROWS, kept=_kept(job, vault)),
-        notes=(*chosen.reasons, *notes, *utility_notes, *(() if anew else _not_anew(due, replay))),
+        notes=(*chosen.reasons, *notes, *utility_notes, *(() if anew else _not_anew(due, job, replay))),
         may_fit=chosen.open,
         anew=anew,
+        missed_anew=due and _came_to_no_end(job),
         replay_dev=tuple(replay_dev),
     )
 
@@ -182,20 +185,32 @@ def consolidation_due(made: int, made_anew: int, every: int) -> bool:
 
 
 def _consolidation_due(job: Order, parameters: TrainingParameters) -> bool:
-    """Never where the head is the first version: nothing is worn yet."""
+    """Never where the head is the first version: nothing is worn yet. Nor soon after one that came to nothing: it takes
+    everybody's rows, and its failure another attempt.
+    """
     due = consolidation_due(job.made + 1, job.made_anew, parameters.consolidate_every)
-    return due and job.first_manifest != job.base_manifest
+    return due and not job.missed_anew and job.first_manifest != job.base_manifest
+
+
+def _came_to_no_end(job: Order) -> bool:
+    """Whether the job was started before and no attempt tells that it consolidated: memory for everybody's rows may be
+    what killed it, and the request must not wait for that a second time.
+    """
+    report = (job.attempts[0].report or {}) if job.attempts else {}
+    return job.executions > 1 and not report.get("training", {}).get("anew")
 
 
 def _kept(job: Order, vault: Vault) -> Kept | None:
     return kept_of({row.request_id: vault.kept_hashes(row) for row in job.hashed})
 
 
-def _not_anew(due: bool, replay: Sequence[Example]) -> Iterator[str]:
+def _not_anew(due: bool, job: Order, replay: Sequence[Example]) -> Iterator[str]:
     """The first version knows what was shredded since: from there it could not be forgotten again. And what is
     replayed has a limit (`Plan.work`).
     """
-    if due:
+    if due and _came_to_no_end(job):
+        yield "it is time to consolidate, but a start of this job came to no end: it is left to a later one"
+    elif due:
         yield "it is time to consolidate, but the examples of some earlier requests are destroyed: it was left out"
     if len(replay) > REPLAY_ROWS:
         yield f"of {len(replay)} rows of earlier requests, the newest {REPLAY_ROWS} were asked again while training"

@@ -3,7 +3,11 @@
 Attempt k begins at 1 - 0.9·0.35^(k-1): .1, .685, .89, .961.
 """
 
+import time
+from collections.abc import Callable
+
 from records.states import Stage
+from workers.errors import TookTooLong
 
 LOADED = 0.1
 LEFT_OPEN = 0.35
@@ -21,6 +25,17 @@ def share_of_job(stage: Stage, attempt: int, share: float) -> float:
     within = UNLEARNED * share if stage is Stage.UNLEARN else UNLEARNED + (1 - UNLEARNED) * share
     start, stop = _start(attempt), _start(attempt + 1)
     return start + (stop - start) * within
+
+
+def until(moment: float, telling: Callable[[float], None]) -> Callable[[float], None]:
+    """`telling`, which raises TookTooLong after this moment of the monotonic clock."""
+
+    def told(share: float) -> None:
+        if time.monotonic() > moment:
+            raise TookTooLong("It took longer than half of what LETHE_JOB_TIMEOUT_SECONDS leaves the job.")
+        telling(share)
+
+    return told
 
 
 def _start(attempt: int) -> float:

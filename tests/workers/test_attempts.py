@@ -55,7 +55,8 @@ class Stage:
             order = orders.read_order(session, held)
         voice: Any = SimpleNamespace(progress=lambda *_: None)
         plan = SimpleNamespace(parameters=GIVEN, policy=Policy(), method="undial")
-        ready: Any = SimpleNamespace(order=order, plan=plan, base=None)
+        anew = lambda number: self.anew and number == 1  # noqa: E731
+        ready: Any = SimpleNamespace(order=order, plan=plan, base=None, anew=anew)
         team = Team(1, self.folder, self.parts.settings.worker, held)
         pipeline._Job(held, self.parts, voice, self.folder, Stages(held), team).attempt_until_done(ready)
 
@@ -141,6 +142,40 @@ def test_a_consolidation_for_a_person_is_followed_by_an_ordinary_attempt(job: St
     job.run(verdict(REVIEW, "utility"), verdict(ACCEPTED))
     assert [rate for _, rate in job.made] == [GIVEN.learning_rate] * 2
     assert job.end()[0] == "completed"
+
+
+@pytest.mark.parametrize(
+    "error", [errors.Diverged("words"), errors.TookTooLong("words"), RuntimeError("words"), errors.OutOfMemory("words")]
+)
+def test_a_consolidation_that_fails_is_followed_by_an_ordinary_attempt(job: Stage, error: Exception) -> None:
+    job.anew = True
+    job.run(error, verdict(ACCEPTED))
+    assert [rate for _, rate in job.made] == [GIVEN.learning_rate] * 2
+    assert job.end() == ("completed", 2, "")
+    assert job.rows[0].reason.startswith("out_of_memory" if isinstance(error, errors.OutOfMemory) else "consolidation")
+
+
+def test_after_a_consolidation_that_failed_a_crash_changes_nothing(job: Stage) -> None:
+    job.anew = True
+    killed(job, 2, RuntimeError("words"))
+    job.run(RuntimeError("words"), verdict(ACCEPTED))
+    assert job.made == [(2, GIVEN.learning_rate)]
+    assert job.end()[0] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [((RuntimeError(),), "unexpected"), ((*[errors.Diverged("words")] * 3,), "diverged")],
+)
+def test_who_dies_before_it_tells_of_a_failure_finds_it_in_the_attempts(
+    job: Stage, script: tuple[Exception, ...], code: str
+) -> None:
+    with pytest.raises(type(script[-1])):
+        job.run(*script)
+    job.run()
+    found = job_row(job.parts, job.job_id)
+    assert (found.state, found.error_code) == ("failed", code)
+    assert job.end()[0] == "failed"
 
 
 def test_all_rejected_is_said_with_the_last_ones_reason(job: Stage) -> None:

@@ -12,7 +12,7 @@ from records.examples import ExampleRecord
 from records.orders import Order
 from records.params.auto import FITTED, ChoiceRecord
 from records.parts import Parts
-from records.rows import EvidenceRow, JobRow, RequestRow
+from records.rows import AttemptRow, EvidenceRow, JobRow, RequestRow
 from tests.make_llm import make_llama, make_tokenizer
 from tests.workers.conftest import Made, make_model, make_request, order_of, planned, put_dataset
 from workers.errors import UnlearningError
@@ -293,6 +293,16 @@ def test_nobody_is_forgotten_anew_whose_examples_are_destroyed(parts: Parts) -> 
     assert not plan.anew
     assert any("it is time to consolidate" in note for note in plan.notes)
     assert not make_plan(replace(order, shredded=1), parts.vault).anew
+
+
+def test_a_consolidation_that_a_start_of_the_job_did_not_outlive_is_left_to_a_later_one(parts: Parts) -> None:
+    order = replace(second_of_a_row(parts), executions=2)
+    plan = make_plan(order, parts.vault)
+    assert (plan.anew, plan.missed_anew) == (False, True)
+    assert any("it is left to a later one" in note for note in plan.notes)
+    told = AttemptRow(number=1, verdict="rejected", reason="", report={"training": {"anew": True}})
+    assert make_plan(replace(order, attempts=(told,)), parts.vault).anew
+    assert not make_plan(replace(order, executions=1, missed_anew=True), parts.vault).anew
 
 
 def test_nobody_is_forgotten_anew_from_the_version_that_is_the_head(parts: Parts) -> None:

@@ -108,6 +108,8 @@ def _why_records(facts: Facts) -> str | None:
 def _against_falcon(facts: Facts) -> str | None:
     if FALCON not in facts.accepting:
         return "the parameters given are not its own"
+    if "trained_layers" in facts.given and "layer" not in facts.given:
+        return "it steers a layer, and the trained_layers given without layer may lie after the one it would take"
     if facts.architecture not in FALCON_ARCHITECTURES:
         return "it steers a layer, and is not tried on this architecture"
     if facts.layers is None or facts.layers < FALCON_LAYERS:

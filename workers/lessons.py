@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from records.evidence import Kept
 from records.examples import letters, one_spelling
 from records.params import parse_parameters
 from workers.alternatives import ALTERNATIVES
@@ -27,13 +28,16 @@ class UnlearnWork:
 
     `replay` are earlier requests' forget rows: they get a step only while they are known. `control_level` is the mean
     token probability of the control on the base version, None without one; `control` are rows of it, which tell an
-    answer's own never-trained level. `dev_probes` name forget rows.
+    answer's own never-trained level. `dev_probes` name forget rows. `unspoken` are rows of others who asked, of whom
+    `kept` has hashes alone: what shows them is never a text to hold.
     """
 
     forget: Sequence[Example]
     retain: Sequence[Example] = ()
     dev_probes: Sequence[Probe] = ()
     replay: Sequence[Example] = ()
+    unspoken: Sequence[Example] = ()
+    kept: Kept | None = None
     control: Sequence[Example] = ()
     control_level: float | None = None
     method: str = "undial"

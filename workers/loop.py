@@ -114,7 +114,8 @@ def most_retain_rows(work: UnlearnWork, settings: TrainingParameters) -> int:
 def _with_own_texts(
     student: Any, tokenizer: Any, work: UnlearnWork, count: int, context_tokens: int, seed: int
 ) -> tuple[UnlearnWork, tuple[str, ...]]:
-    own = own_texts(student, tokenizer, [*work.forget, *work.replay], count, context_tokens, seed)
+    gone = [*work.items, *work.unspoken]
+    own = own_texts(student, tokenizer, gone, count, context_tokens, seed, work.kept)
     return replace(work, retain=own.examples), (own.note,)
 
 

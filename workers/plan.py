@@ -5,6 +5,7 @@ forgotten, now, before, still waiting or in vain, is ever trained on as a row to
 """
 
 import hashlib
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,7 +47,8 @@ REPLAY_ROWS = 500
 class Plan:
     """Everything the two halves of an attempt need: what to train on, what to ask, under which policy.
 
-    `replay` are all rows of earlier requests, the newest first. `anew`: it is time to forget them all from the first
+    `replay` are all rows of earlier requests, the newest first; `unspoken` those of everybody else who asked, now or
+    before, which no text to hold may show. `anew`: it is time to forget them all from the first
     version again, with `replay_dev`, the phrasings that guided the stop of their own jobs; `missed_anew`: it is, but a
     start of this job ended in the middle of it.
     """
@@ -56,6 +58,7 @@ class Plan:
     policy: Policy
     retain: tuple[Example, ...]
     replay: tuple[Example, ...]
+    unspoken: tuple[Example, ...]
     probes: Probes
     measuring: MeasureSettings
     notes: tuple[str, ...]
@@ -104,6 +107,8 @@ class Plan:
             retain=self.retain,
             dev_probes=(*self.probes.dev, *(replace(probe, item=first + probe.item) for probe in earlier)),
             replay=() if anew else self.replay[:REPLAY_ROWS],
+            unspoken=self.unspoken,
+            kept=self.measuring.kept,
             control=self.probes.control,
             control_level=control_level,
             method=self.method,
@@ -126,7 +131,7 @@ class Forgotten:
     _known: dict[str, bool] = field(default_factory=dict)
 
     def covers(self, record: ExampleRecord) -> bool:
-        if letters(record.whole) in self.rows:
+        if any(letters(wording) in self.rows for wording in record.wordings()):
             return True
         if record.subject is None:
             return False
@@ -141,11 +146,10 @@ def make_plan(job: Order, vault: Vault) -> Plan:
     chosen = ChoiceRecord.model_validate(job.lead.choice or {"by": "request"})
     seed = parameters.seed
     asking = [(vault.forget_set(request), _seed(request)) for request in job.requests]
-    records = [record for some, _ in asking for record in some]
-    earlier = {request.id: _if_held(vault, request) for request in job.earlier}
+    earlier, others = _others(job, vault)
     due = _consolidation_due(job, parameters)
     anew = due and not _came_to_no_end(job) and not job.shredded and all(earlier.values())
-    forgotten = _forgotten(job, vault, [*records, *(record for some in earlier.values() for record in some)])
+    forgotten = _forgotten(job, vault, [*chain.from_iterable(some for some, _ in asking), *others])
     forget, dev, sealed = split_each((_examples(some), own_seed) for some, own_seed in asking)
     replay, replay_dev, _ = split_each((_examples(earlier[one.id]), _seed(one)) for one in reversed(job.earlier))
     utility, general, utility_notes = _general(job, vault, forgotten, parameters)
@@ -167,6 +171,7 @@ def make_plan(job: Order, vault: Vault) -> Plan:
         policy=Policy.model_validate(job.lead.policy),
         retain=tuple(_trained(parameters, kept, general)),
         replay=tuple(replay),
+        unspoken=tuple(_examples(others)),
         probes=probes,
         measuring=MeasureSettings(seed=seed, max_items=PROBE_ROWS, kept=_kept(job, vault)),
         notes=(*chosen.reasons, *notes, *utility_notes, *(() if anew else _not_anew(due, job, replay))),
@@ -250,14 +255,19 @@ def _without(pool: list[Example], asked: list[Example], general: list[Example]) 
     return [one for one in pool if letters(one.whole) not in words]
 
 
+def _others(job: Order, vault: Vault) -> tuple[dict[str, list[ExampleRecord]], list[ExampleRecord]]:
+    """(each completed request's examples, those of everybody else who asked), as far as they are held."""
+    earlier = {request.id: _if_held(vault, request) for request in job.earlier}
+    wanted = (record for request in job.wanted for record in _if_held(vault, request))
+    return earlier, [*chain.from_iterable(earlier.values()), *wanted]
+
+
 def _forgotten(job: Order, vault: Vault, records: Sequence[ExampleRecord]) -> Forgotten:
-    """Everybody behind these records and the requests not completed, and the references kept of all others."""
-    wanted = [record for request in job.wanted for record in _if_held(vault, request)]
-    held = [*records, *wanted]
+    """Everybody behind these records, and the references kept of all others."""
     tenant_id = job.held.tenant_id
     return Forgotten(
-        references=job.forgotten | {vault.subject_reference(tenant_id, one.named) for one in held if one.named},
-        rows=frozenset(letters(wording) for record in held for wording in record.wordings()),
+        references=job.forgotten | {vault.subject_reference(tenant_id, one.named) for one in records if one.named},
+        rows=frozenset(letters(wording) for record in records for wording in record.wordings()),
         reference_of=lambda subject: vault.subject_reference(tenant_id, subject),
     )
 
@@ -311,7 +321,8 @@ def neighbours(forget: Sequence[Example], pool: Sequence[Example], count: int) -
     wanted = {word for one in forget for word in _answer_words(one)}
 
     def closeness(one: Example) -> float:
-        return sum(1.0 / seen_in[word] for word in _answer_words(one) & wanted)
+        # Exact, whatever order a set has in this process: rows as close as each other must stay so.
+        return math.fsum(1.0 / seen_in[word] for word in _answer_words(one) & wanted)
 
     scored = sorted(((closeness(one), -at) for at, one in enumerate(pool)), reverse=True)
     return [pool[-at] for score, at in scored[:count] if score > 0.0]

@@ -2,12 +2,14 @@
 
 Paraphrases of a request are split by item, by its seed, before anything is tuned: `dev` ones tell the loop when
 to stop, `sealed` ones are first looked at in the report and decide the verdict. The forget rows themselves are
-trained on, so they are in the report but belong to neither.
+trained on, so they are in the report but belong to neither. A paraphrase that is another row's own wording, or also
+one of a dev item's, is no secret either: its item goes to dev.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from records.examples import letters
 from records.report import GroupName, Split
 from workers.batches import order
 from workers.examples import Example, Phrasing, Probe, with_phrasing
@@ -42,13 +44,16 @@ class Asked:
 def split_probes(
     examples: Sequence[Example], paraphrases: Sequence[Sequence[Phrasing]] | None = None, seed: int = 0
 ) -> tuple[list[Probe], list[Probe]]:
-    """(dev, sealed) probes of the items' paraphrases, by default the examples' own; sealed gets the odd item."""
+    """(dev, sealed) probes of the items' paraphrases, by default the examples' own. Sealed gets the odd item, and none
+    with a wording that training sees elsewhere.
+    """
     phrasings = [one.paraphrases for one in examples] if paraphrases is None else paraphrases
     if len(phrasings) != len(examples):
         raise ValueError(f"{len(examples)} examples came with paraphrases for {len(phrasings)}: give one list each")
     items = [at for at, some in enumerate(phrasings) if some]
     shuffled = [items[at] for at in order(len(items), seed, 0)]
-    dev_items = set(shuffled[: len(items) // 2])
+    wordings = {at: {letters(with_phrasing(examples[at], one).whole) for one in phrasings[at]} for at in items}
+    dev_items = _known(wordings, {letters(one.whole) for one in examples}, set(shuffled[: len(items) // 2]))
     dev: list[Probe] = []
     sealed: list[Probe] = []
     for item in items:
@@ -57,6 +62,13 @@ def split_probes(
             for number, phrasing in enumerate(phrasings[item], start=1)
         )
     return dev, sealed
+
+
+def _known(wordings: Mapping[int, set[str]], seen: set[str], dev_items: set[int]) -> set[int]:
+    """These items, and all that share a wording with them or with what is `seen`, and so on."""
+    seen = seen.union(*(wordings[item] for item in dev_items))
+    shared = {item for item, words in wordings.items() if item not in dev_items and not seen.isdisjoint(words)}
+    return _known(wordings, seen, dev_items | shared) if shared else dev_items
 
 
 def split_each(

@@ -2,13 +2,14 @@
 
 Drawn at temperature 1 from the start of a text, so it is a sample of what the LLM would say unasked; a retain term on
 it holds the LLM near itself. It knows nothing of the forget set's neighbours in particular: real retain rows hold those
-better. Whatever shows the forget set is left out.
+better. Whatever shows the forget set, or anybody else who asked, is left out.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from records.evidence import Kept, said_again
 from workers.evaluation.generation import Question, contains, decode
 from workers.examples import Example
 from workers.words import LETTERS_A_WORD, letters_of, words_of
@@ -21,23 +22,31 @@ SHARED_WORDS = 6
 
 @dataclass(frozen=True, slots=True)
 class OwnTexts:
-    """`clashing` texts showed the forget set and were left out."""
+    """`clashing` texts showed what is to be forgotten and were left out."""
 
     examples: tuple[Example, ...]
     clashing: int
 
     @property
     def note(self) -> str:
-        left_out = f"; {self.clashing} more showed the forget set and were left out" if self.clashing else ""
+        left_out = f"; {self.clashing} more showed what is to go and were left out" if self.clashing else ""
         return (
             f"{len(self.examples)} texts sampled from the LLM itself before unlearning were the retain rows{left_out}"
         )
 
 
 def own_texts(
-    llm: Any, tokenizer: Any, forget: Sequence[Example], count: int, context_tokens: int, seed: int
+    llm: Any,
+    tokenizer: Any,
+    gone: Sequence[Example],
+    count: int,
+    context_tokens: int,
+    seed: int,
+    hashed: Kept | None = None,
 ) -> OwnTexts:
-    """About `count` texts, MOST_TEXTS at most, of at most TEXT_TOKENS tokens; the seed decides them."""
+    """About `count` texts, MOST_TEXTS at most, of at most TEXT_TOKENS tokens; the seed decides them. None shows what is
+    `gone`, nor says a run of words that `hashed` has.
+    """
     questions = -(-min(count, MOST_TEXTS) // SAMPLES_A_QUESTION)
     start = _start(tokenizer)
     answers = decode(
@@ -49,8 +58,14 @@ def own_texts(
     )
     lines = [tokenizer.decode(line, skip_special_tokens=True).strip() for one in answers for line in one.sampled]
     texts = [text for text in dict.fromkeys(lines) if letters_of(words_of(text)) > LETTERS_A_WORD]
-    told = {run for one in forget for run in _runs(_whole(one))}
-    kept = [text for text in texts if told.isdisjoint(_runs(text)) and not any(_names(text, one) for one in forget)]
+    told = {run for one in gone for run in _runs(_whole(one))}
+    kept = [
+        text
+        for text in texts
+        if told.isdisjoint(_runs(text))
+        and not any(_names(text, one) for one in gone)
+        and not (hashed and said_again(text, hashed))
+    ]
     return OwnTexts(tuple(Example(text=text) for text in kept), len(texts) - len(kept))
 
 

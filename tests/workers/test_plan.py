@@ -10,6 +10,7 @@ from records import jobs, retention
 from records.evidence import said_again
 from records.examples import ExampleRecord
 from records.orders import Order
+from records.params import parse_parameters
 from records.params.auto import FITTED, ChoiceRecord
 from records.parts import Parts
 from records.rows import AttemptRow, EvidenceRow, JobRow, RequestRow
@@ -214,7 +215,11 @@ def second_of_a_row(parts: Parts) -> Order:
     made = make_model(parts)
     parameters = {"consolidate_every": 1}
     spoken = row("a", "Oslo", "Ada") | {"paraphrases": [{"prompt": "Find a!", "completion": " Oslo"}]}
-    first, _ = make_request(parts, made, [spoken, spoken | {"prompt": "And a?"}], parameters, subject="Ada")
+    other = row("b", "Oslo", "Ada") | {
+        "prompt": "And a?",
+        "paraphrases": [{"prompt": "Tell a!", "completion": " Oslo"}],
+    }
+    first, _ = make_request(parts, made, [spoken, other], parameters, subject="Ada")
     return completed(parts, made, [first], [row("b", "Rome", "Bo")], parameters)
 
 
@@ -229,6 +234,30 @@ def completed(
         for job in session.query(JobRow).filter(JobRow.id != newest_job):
             job.state = "succeeded"
     return replace(order_of(parts, made), base_manifest="sha256:" + "1" * 64)
+
+
+def test_a_row_is_not_held_whose_paraphrase_is_to_be_forgotten(parts: Parts) -> None:
+    made = make_model(parts)
+    held = [row(f"r{at}", "Rome") for at in range(50)]
+    spoken = row("a", "Oslo", "Ada") | {"paraphrases": [{"prompt": "Find a!", "completion": " Oslo"}]}
+    put_dataset(parts, made, "retain", [*held, spoken])
+    make_request(parts, made, [{"prompt": "Find a!", "completion": " Oslo"}])
+    plan = planned(parts, made)
+    assert "a" not in prompts(plan.retain) | prompts(plan.probes.retain)
+
+
+def test_whoever_else_asked_is_in_no_text_to_hold(parts: Parts) -> None:
+    made, requests = make_model(parts), []
+    for name, state in (("a", "completed"), ("b", "failed"), ("c", "cancelled")):
+        request, job = make_request(parts, made, [row(name, "Oslo")], subject=name)
+        requests.append((request, job, state))
+    make_request(parts, made, [row("d", "Oslo")], subject="d")
+    with parts.database.transaction() as session:
+        for request, job, state in requests:
+            session.get_one(RequestRow, request).state = state
+            session.get_one(JobRow, job).state = "succeeded"
+    work = planned(parts, made).work(parse_parameters("undial", {}), None)
+    assert prompts(work.unspoken) == {"a", "b"}
 
 
 def test_consolidations_come_as_the_row_grows() -> None:
@@ -248,7 +277,7 @@ def test_a_consolidation_takes_all_earlier_rows_and_the_phrasings_that_guide_the
     assert not work.replay
     assert [one.prompt for one in work.forget][-2:] == ["Where is a?", "And a?"]
     (guide,) = work.dev_probes
-    assert work.forget[guide.item].paraphrases[0].prompt == guide.example.prompt == "Find a!"
+    assert work.forget[guide.item].paraphrases[0].prompt == guide.example.prompt in {"Find a!", "Tell a!"}
     assert not plan.work(plan.parameters, None).dev_probes
 
 

@@ -8,11 +8,12 @@ from workers.examples import Example, Phrasing
 from workers.measure import MeasureSettings, measure
 from workers.probes import Probes, earlier_of, groups_of, split_probes
 
-FIVE = tuple(Phrasing(f"asked {at}", " c") for at in range(5))
 
-
-def rows(*subjects, paraphrases=FIVE):
-    return [Example("p", f" c{at}", subject=one, paraphrases=paraphrases) for at, one in enumerate(subjects)]
+def rows(*subjects, paraphrases=5):
+    return [
+        Example("p", f" c{at}", subject=one, paraphrases=tuple(Phrasing(f"{n}", f" c{at}") for n in range(paraphrases)))
+        for at, one in enumerate(subjects)
+    ]
 
 
 def subjects_of(asked):
@@ -28,7 +29,7 @@ def test_the_paraphrases_of_a_row_are_about_one_even_where_nobody_is_named():
 
 def test_rows_and_their_paraphrases_have_the_same_ordinals():
     # The first row has no paraphrases, and yet the others keep their subject's ordinal.
-    control = [*rows("Ada", paraphrases=()), *rows("Bo", None, "Ada")]
+    control = [*rows("Ada", paraphrases=0), *rows("Bo", None, "Ada")]
     groups = groups_of(Probes(forget=rows("Cy"), control=control), 9, 0)
     whom = {one.probe.item: one.subject for one in groups[GroupName.CONTROL]}
     assert whom == {0: 0, 1: 1, 2: 2, 3: 0}
@@ -42,6 +43,23 @@ def test_forget_probes_are_about_their_row():
     assert subjects_of(groups[GroupName.FORGET]) == [0, 1, 2, 0]
     assert all((0, 1, 2, 0)[one.probe.item] == one.subject for one in groups[GroupName.FORGET_PARAPHRASES])
     assert {one.split for one in groups[GroupName.FORGET_PARAPHRASES]} == {"dev", "sealed"}
+
+
+def test_a_paraphrase_that_is_trained_on_elsewhere_is_not_sealed():
+    twins = [
+        Example("a", " c", paraphrases=(Phrasing("b", " c"),)),
+        Example("b", " c", paraphrases=(Phrasing("a", " c"),)),
+    ]
+    dev, sealed = split_probes(twins)
+    assert ({one.item for one in dev}, sealed) == ({0, 1}, [])
+    chain = [
+        Example(f"{at}", " c", paraphrases=(Phrasing(f"x{at}", " c"), Phrasing(f"x{at + 1}", " c"))) for at in range(4)
+    ]
+    apart = [*chain, *(replace(one, completion=" d") for one in rows(*"abcd"))]
+    for seed in range(4):
+        dev, sealed = split_probes(apart, seed=seed)
+        assert {one.item for one in dev} >= {0, 1, 2, 3} or {one.item for one in sealed} >= {0, 1, 2, 3}
+        assert not {one.example.whole for one in dev} & {one.example.whole for one in sealed}
 
 
 def test_no_truth_share_is_taken_from_paraphrases_that_training_may_have_seen():

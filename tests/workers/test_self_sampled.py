@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from records.evidence import gram_hashes, kept_of
 from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
 from workers.evaluation.generation import Answers
 from workers.evaluation.scoring import score
@@ -118,6 +119,20 @@ def run(parameters, retain):
     summary = unlearn(llm, tokenizer, work, lambda _: None)
     kept = score(llm, [encode(one, tokenizer, 64) for one in OTHERS], 0)
     return summary, sum(one.token_probability for one in kept) / len(kept)
+
+
+def test_nobody_who_asked_besides_is_held_as_a_text_of_the_llms_own():
+    def told(**of_others):
+        llm, tokenizer = memorised()
+        brief = {"retain_source": "sampled", "max_steps": 1, "stop_level": "mean"}
+        return unlearn(
+            llm, tokenizer, UnlearnWork(forget=FORGET, control_level=0.1, parameters=brief, **of_others), lambda _: None
+        )
+
+    hashed = kept_of({"req_1": gram_hashes([one.completion or "" for one in OTHERS], b"key", 7)})
+    alone, beside, beside_hashed = told(), told(unspoken=OTHERS), told(kept=hashed)
+    assert 0 < beside.retain_rows < alone.retain_rows
+    assert beside_hashed.retain_rows < alone.retain_rows
 
 
 def test_without_retain_rows_the_llms_own_text_holds_the_others_better_than_nothing():

@@ -24,6 +24,7 @@ from workers.probes import Asked
 Depth = Literal["scored", "greedy", "sampled", "sampled if likely"]
 OnAsked = Callable[[int], None]
 UNLIKELY_HITS = 0.001
+READ_TOKENS = 2**15  # at once: a batch of windows as long as a large context would need more memory than training
 
 
 def answers_of(depth: Depth, samples: int) -> int:
@@ -98,7 +99,8 @@ class LlmReader:
         Raises Diverged where the LLM's probabilities are no numbers.
         """
         fitting = [(one, windows) for one in asked if (windows := self._windows(one.probe.example))]
-        statistics = token_statistics(self.llm, [windows for _, windows in fitting], self._pad_id)
+        rows_asked = [windows for _, windows in fitting]
+        statistics = token_statistics(self.llm, rows_asked, self._pad_id, most_tokens=READ_TOKENS)
         if not all(math.isfinite(sum(one.log_probabilities)) for one in statistics):
             raise Diverged("the LLM's probabilities are not numbers: its weights are damaged or training diverged")
         items = [_Item(*pair, tokens) for pair, tokens in zip(fitting, statistics, strict=True)]
@@ -137,7 +139,8 @@ class LlmReader:
     def _scores(self, options: Mapping[int, list[list[Encoded]]]) -> dict[int, list[Score]]:
         """Of the rows at each place that has any."""
         asked = {at: some for at, some in options.items() if some}
-        found = iter(score(self.llm, [one for some in asked.values() for one in some], self._pad_id))
+        rows = [one for some in asked.values() for one in some]
+        found = iter(score(self.llm, rows, self._pad_id, most_tokens=READ_TOKENS))
         return {at: [next(found) for _ in some] for at, some in asked.items()}
 
     def _planted(self, example: Example) -> list[list[Encoded]]:

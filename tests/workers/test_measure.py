@@ -12,6 +12,7 @@ from workers.errors import Diverged, UnknownHead
 from workers.loop import UnlearnWork, unlearn
 from workers.measure import MeasureSettings, measure, measure_reference
 from workers.probes import Probes
+from workers.reader import LlmReader, Measured
 
 torch.set_num_threads(1)
 
@@ -38,6 +39,25 @@ def test_of_two_checkpoints_the_context_that_is_named_is_shared(tmp_path):
         llm.save_pretrained(folder)
         make_tokenizer().save_pretrained(folder)
     assert shared_context(folders, ["Where does Ada live ?"]) == 64
+
+
+def test_no_more_tokens_than_stated_are_read_at_once(monkeypatch):
+    llm, tokenizer, read = make_llama(context=64).eval(), make_tokenizer(), []
+    probes = Probes(forget=people(TRAINED), control=people(NEVER_TRAINED))
+    whole = measure(llm, tokenizer, probes, MeasureSettings(samples=0))
+    llm.get_input_embeddings().register_forward_hook(lambda _m, ids, _o: read.append(ids[0].numel()))
+    monkeypatch.setattr("workers.reader.READ_TOKENS", 40)
+    monkeypatch.setattr(
+        LlmReader,
+        "_with_answers",
+        lambda _self, items, numbers, _depth: [
+            Measured(item.asked, its) for item, its in zip(items, numbers, strict=True)
+        ],
+    )
+    parts = measure(llm, tokenizer, probes, MeasureSettings(samples=0))
+    assert 0 < max(read) <= 40
+    for ours, theirs in zip(parts.groups[GroupName.FORGET], whole.groups[GroupName.FORGET], strict=True):
+        assert ours.numbers.token_probability == pytest.approx(theirs.numbers.token_probability)
 
 
 class Tenth(LlamaForCausalLM):

@@ -100,6 +100,7 @@ def token_statistics(
     *,
     decoding: Decoding = PLAIN_SAMPLING,
     batch_rows: int = BATCH_ROWS,
+    most_tokens: int | None = None,
 ) -> list[TokenStatistics]:
     """One per item; the windows of an item are read as one answer. Raises ValueError for one without a label."""
 
@@ -107,5 +108,7 @@ def token_statistics(
         found = label_statistics(logits_NV, targets_N, decoding)
         return found.log_probabilities_N, found.hits_N, found.means_N, found.deviations_N, found.decoded_N
 
-    lines = read_labels(llm, items, pad_id, reader, chunk_tokens=CHUNK_TOKENS, batch_rows=batch_rows)
+    lines = read_labels(
+        llm, items, pad_id, reader, chunk_tokens=CHUNK_TOKENS, batch_rows=batch_rows, most_tokens=most_tokens
+    )
     return [TokenStatistics(*zip(*line, strict=True)) for line in lines]

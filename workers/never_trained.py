@@ -32,6 +32,7 @@ class TokenCounts:
             defaultdict(Counter) for _ in range(CONTEXT_TOKENS + 1)
         ]
         self._vocabulary = vocabulary
+        self._totals: dict[tuple[int, ...], int] = {}
         for ids in rows:
             for at, token in enumerate(ids):
                 for length in range(min(at, CONTEXT_TOKENS) + 1):
@@ -40,11 +41,18 @@ class TokenCounts:
     def probability(self, token: int, before: Sequence[int]) -> float:
         estimate = 1.0 / self._vocabulary
         for length in range(min(len(before), CONTEXT_TOKENS) + 1):
-            followers = self._followed[length].get(tuple(before[len(before) - length :]))
+            context = tuple(before[len(before) - length :])
+            followers = self._followed[length].get(context)
             if followers:  # a context never seen says nothing: the shorter one's estimate stands
                 different = len(followers)
-                estimate = (followers[token] + different * estimate) / (followers.total() + different)
+                estimate = (followers[token] + different * estimate) / (self._total(context) + different)
         return estimate
+
+    def _total(self, context: tuple[int, ...]) -> int:
+        """n(c), summed once: after a common token, or none, tens of thousands of others follow."""
+        if context not in self._totals:
+            self._totals[context] = self._followed[len(context)][context].total()
+        return self._totals[context]
 
     def log_probabilities(self, window: Encoded) -> list[float]:
         """Aligned with its labels; 0 where there is none, or nothing before it."""

@@ -1,7 +1,7 @@
 """Gives each forget item the level that it would have if it had never been trained, before training begins."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from workers.lessons import Lessons
 from workers.never_trained import FEWEST_HELD, TokenCounts, scale_of, with_levels
 
 MOST_CONTROL_ROWS = 120
+HELD_TOKENS = 500_000  # counting one takes some 700 bytes
 
 
 def with_own_levels(
@@ -29,7 +30,8 @@ def with_own_levels(
     asked = [windows for windows in windows_of if windows]
     if len(lessons.retain) < FEWEST_HELD or not asked:
         return _held_to_one(lessons, len(asked))
-    counts = TokenCounts((row.encoded.ids for row in lessons.retain), len(tokenizer))
+    held = list(_up_to(HELD_TOKENS, (row.encoded.ids for row in lessons.retain)))
+    counts = TokenCounts(held, len(tokenizer))
     scores = score(llm, asked, pad_id_of(tokenizer), most_tokens=most_tokens)
     exact = scale_of(counts, asked, [one.nll for one in scores])
     if exact is None:
@@ -41,7 +43,7 @@ def with_own_levels(
         return with_levels(window, counts, scale)
 
     note = (
-        f"never-trained levels of the forget set's tokens were estimated from {len(lessons.retain)} rows that are "
+        f"never-trained levels of the forget set's tokens were estimated from {len(held)} rows that are "
         f"held, times {scale:g} by {len(asked)} control rows"
     )
     return replace(
@@ -50,6 +52,14 @@ def with_own_levels(
         judged=[(item, [levelled(one) for one in windows]) for item, windows in lessons.judged],
         notes=(*lessons.notes, note),
     )
+
+
+def _up_to(most_tokens: int, rows: Iterable[Sequence[int]]) -> Iterator[Sequence[int]]:
+    for row in rows:
+        if most_tokens <= 0:
+            return
+        yield row[:most_tokens]
+        most_tokens -= len(row)
 
 
 def _held_to_one(lessons: Lessons, control_rows: int) -> Lessons:

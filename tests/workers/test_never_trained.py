@@ -93,6 +93,15 @@ def test_levels_stand_for_what_the_llm_makes_of_strangers():
     assert f"{len(CONTROL)} control rows" in note
 
 
+def test_of_many_held_rows_the_first_are_counted(monkeypatch):
+    given = {"forget": FORGET, "retain": both_phrasings(OTHERS), "control": CONTROL}
+    planned, _ = lessons_of(**given)
+    lengths = [len(row.encoded.ids) for row in planned.retain]
+    monkeypatch.setattr("workers.own_levels.HELD_TOKENS", sum(lengths[:4]) + 1)
+    _, lessons = lessons_of(**given)
+    assert any("estimated from 5 rows that are held" in note for note in lessons.notes)
+
+
 @pytest.mark.parametrize("missing", ["control", "retain"])
 def test_without_rows_to_estimate_from_nothing_changes_and_the_report_says_so(missing):
     given = {"forget": FORGET, "retain": both_phrasings(OTHERS), "control": CONTROL} | {missing: ()}

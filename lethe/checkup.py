@@ -17,6 +17,7 @@ from typing import TypeVar
 from cryptography import x509
 from sqlalchemy.orm import Session
 
+from lethe.packages import missing
 from records import garbage, gauges, migrate, spot_check
 from records.blobs import Store
 from records.database import READS_ONLY, DatabaseTrouble, make_engine
@@ -60,7 +61,7 @@ class Found:
 
 def examine(settings: Settings) -> list[Found]:
     """Everything that can be looked at; what fails keeps nothing else from being looked at."""
-    found = [*_settings(settings), *_variables(), *_tls(settings)]
+    found = [*_settings(settings), *_variables(), *_packages(settings), *_tls(settings)]
     folder = settings.place.folder
     if not folder.is_dir():
         return [*found, _broken("data folder", f"There is no folder {folder}.", "Give --data-dir, or start Lethe.")]
@@ -115,6 +116,13 @@ def _variables() -> Iterator[Found]:
     for name, nearest in misspelt(os.environ).items():
         means = f"Set {nearest} if that is meant, and unset this one." if nearest else "Look its name up, or unset it."
         yield _warning("settings", f"{name} is set, and no setting of Lethe has this name.", means)
+
+
+def _packages(settings: Settings) -> Iterator[Found]:
+    """Embedded, this host runs the jobs; in production it may have no worker."""
+    if settings.place.mode == "embedded" and (name := missing("embedded")):
+        what = f"The package {name} is not installed, and jobs of an embedded Lethe run on this host."
+        yield _broken("packages", what, "Run: pip install 'lethe[embedded]'")
 
 
 def _tls(settings: Settings) -> Iterator[Found]:

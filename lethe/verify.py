@@ -25,7 +25,7 @@ from lethe.client import Client, LetheProblem
 from records import merkle
 from records.attestation import verify_attestation, verify_model_signature
 from records.errors import LetheError
-from records.integrity import Counts, Finding
+from records.findings import Counts, Finding
 from records.manifest import Entry, Manifest, manifest
 from records.signing import Checkpoint, parse_verifier_key, verify_checkpoint
 

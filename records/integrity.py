@@ -8,7 +8,6 @@ written.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +17,7 @@ from records import audit
 from records.attempts import report_digest
 from records.attestation import Statement, verify_attestation, verify_model_signature
 from records.errors import LetheError
+from records.findings import Counts, Finding
 from records.keys import KeyRing
 from records.manifest import DigestInvalid, Manifest
 from records.rows import (
@@ -34,24 +34,9 @@ from records.signing import SignatureInvalid
 from records.states import JobState, RequestState, VersionState
 from records.store import Store
 
+__all__ = ["Counts", "Finding", "check_blobs", "check_everything"]
+
 ATTEMPTS_AT_ONCE = 50  # a report may be large
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it was written: `where` names it by id, `what` is a sentence."""
-
-    where: str
-    what: str
-
-
-@dataclass
-class Counts:
-    """What was looked at."""
-
-    entries: int = 0
-    blobs: int = 0
-    versions: int = 0
 
 
 def check_everything(session: Session, store: Store, keys: KeyRing, counts: Counts) -> Iterator[Finding]:

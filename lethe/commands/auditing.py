@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from lethe import output
 from lethe.commands.options import DEFAULT_URL, ApiKey, AsJson, Mistake, Url, connect, default_data_dir
+from lethe.packages import needs
 from lethe.transport import is_loopback
 
 app = typer.Typer(help="The audit log.", no_args_is_help=True)
@@ -34,6 +35,7 @@ def verify(
     from lethe import verify as checks
 
     if data_dir is not None:
+        needs("records")
         findings, counts = checks.verify_data(data_dir.expanduser())
     else:
         pins = checks.read_pins(keys or _local_keys(url))

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from lethe import output
 from lethe.commands.options import DEFAULT_DATA_DIR, DataDir, Mistake
-from lethe.commands.running import needs_server_packages
+from lethe.packages import needs
 
 if TYPE_CHECKING:
     from records.parts import Parts, Settings
@@ -34,7 +34,7 @@ def backup(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Copy an embedded Lethe while it runs: one more snapshot of the database, and the files that are new."""
-    needs_server_packages()
+    needs("service")
     from records import backup as copies
     from records.stores import open_store
 
@@ -68,7 +68,7 @@ def restore(
     What was destroyed since stays destroyed, what ran is queued again, and everything is checked. Exit status 1 when
     something is missing.
     """
-    needs_server_packages()
+    needs("service")
     from lethe.embedded import only_one
 
     settings = _settings(data_dir)

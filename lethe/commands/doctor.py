@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from lethe import output
 from lethe.commands.options import DEFAULT_DATA_DIR, AsJson, DataDir
-from lethe.commands.running import needs_server_packages
+from lethe.packages import needs
 
 COLOURS = {"ok": "green", "warning": "yellow", "broken": "bold red"}
 
@@ -23,7 +23,7 @@ def doctor(data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> Non
 
     Run it on a host of Lethe with the LETHE_* variables of its processes. It changes nothing.
     """
-    needs_server_packages()
+    needs("service")
     from lethe.checkup import Mark, examine
     from records.parts import Settings
     from records.settings import Place

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from lethe import output
 from lethe.commands.options import Mistake
+from lethe.packages import needs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,7 +72,7 @@ def evaluate(
     Exit status: 0 accepted; 3 rejected; 4 a person must decide, or nothing was known; 1 not measured; 2 an option is
     missing or unknown.
     """
-    _needs_worker_packages()
+    needs("worker")
     if json_file is not None:
         _check_json_file(json_file)
     probes = _probes({"--forget": forget, "--control": control, "--retain": retain, "--utility": utility})
@@ -222,14 +223,3 @@ def _show(compared: "Comparison") -> None:
         to.print(escape(reason))
     for note in compared.report.notes:
         to.print(f"[yellow]note[/]: {escape(note)}")
-
-
-def _needs_worker_packages() -> None:
-    try:
-        import torch
-        import transformers  # noqa: F401 - only to see that it is there
-    except ImportError as error:
-        raise Mistake(
-            f"This needs the worker's packages ({error.name} is missing). Run: pip install 'lethe[worker]'"
-        ) from None
-    _ = torch

@@ -9,6 +9,7 @@ import typer
 
 from lethe import output
 from lethe.commands.options import DEFAULT_DATA_DIR, AsJson, DataDir, Mistake
+from lethe.packages import needs
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -38,6 +39,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it once; it is stored as a digest only."""
+    needs("records")
     from records import tenants
 
     with _session(data_dir) as session:
@@ -49,6 +51,7 @@ def create(
 @key.command("list")
 def listed(tenant: Tenant = "default", data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
     """The tenant's keys, newest first: how each begins, what it may do, when it was last used."""
+    needs("records")
     from records import api_keys
     from records.base import utc_now
     from records.pages import MAX_LIMIT
@@ -74,6 +77,7 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Make the key that follows KEY, with the same name and scopes, and print it once."""
+    needs("records")
     from records import api_keys
 
     overlap = timedelta(hours=overlap_hours)
@@ -86,6 +90,7 @@ def rotate(
 @key.command("revoke")
 def revoke(key_id: KeyId, tenant: Tenant = "default", data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """Shut KEY now."""
+    needs("records")
     from records import api_keys
 
     with _session(data_dir) as session:
@@ -107,6 +112,7 @@ def rotate_master(
 
     The old key stays until a day is over and no row needs it; then the sweeper destroys it. Run again after a kill.
     """
+    needs("records")
     from records import rotation
     from records.keys import KeyRing
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lethe.commands.options import DEFAULT_DATA_DIR, DataDir, Mistake
+from lethe.packages import needs
 
 Roots = Annotated[
     list[Path] | None,
@@ -32,7 +33,7 @@ def serve(
     Prints one JSON line with its URL when it is ready. At its first start it writes the administrator's key to
     admin.key in the data folder.
     """
-    needs_server_packages()
+    needs("embedded")
     from dataclasses import replace
 
     from lethe.embedded import Address
@@ -54,7 +55,7 @@ def api(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
 ) -> None:
     """Start the HTTP side of a production Lethe, set up by LETHE_* variables. Migrate first: lethe migrate."""
-    needs_server_packages()
+    needs("service")
     from lethe.embedded import Address, serve_api
     from records.parts import Settings
 
@@ -74,7 +75,7 @@ def worker(
     ] = False,
 ) -> None:
     """Start a worker of a production Lethe, set up by LETHE_* variables."""
-    needs_server_packages()
+    needs("embedded")
     from lethe.embedded import work, work_until_idle
     from records.parts import Settings
 
@@ -87,7 +88,7 @@ def worker(
 
 def sweep(alive_file: Alive = None) -> None:
     """Repeat lost hints and clean up, set up by LETHE_* variables. Every worker does it too; one acts at a time."""
-    needs_server_packages()
+    needs("service")
     from lethe.embedded import sweep as run
     from records.parts import Settings
 
@@ -97,7 +98,7 @@ def sweep(alive_file: Alive = None) -> None:
 
 def migrate(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """Bring the database to the newest schema, while Lethe runs. Says what it did; waits for tables that others use."""
-    needs_server_packages()
+    needs("service")
     from contextlib import closing
     from dataclasses import replace
 
@@ -115,7 +116,7 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its LLM and its data.")] = Path(".lethe/demo"),
 ) -> None:
     """Watch a language model forget a person: everything a user would do, over HTTP, checked at each step."""
-    needs_server_packages()
+    needs("embedded")
     from lethe.demo.walk import walk
 
     raise typer.Exit(walk(folder))
@@ -141,18 +142,6 @@ def _root(given: Path) -> Path:
     if not root.is_dir():
         raise Mistake(f"--import-root: there is no folder {root}. Make it, or name the one that holds your models.")
     return root
-
-
-def needs_server_packages() -> None:
-    try:
-        import celery
-        import fastapi
-        import fastapi_offline  # only to see that they are there
-    except ImportError as error:
-        raise Mistake(
-            f"This needs the server's packages ({error.name} is missing). Run: pip install 'lethe[embedded]'"
-        ) from None
-    _ = celery, fastapi, fastapi_offline
 
 
 @contextmanager

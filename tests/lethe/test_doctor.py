@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -73,6 +74,14 @@ def test_a_lost_key_is_told_before_a_start_makes_another(parts: Parts) -> None:
     found = examine(parts.settings)
     assert wrong(found) == ["keys"]
     assert not (parts.settings.place.folder / "keys" / "master.key").exists()
+
+
+def test_jobs_that_this_host_could_not_run(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    [one] = [one for one in examine(parts.settings) if one.mark == Mark.BROKEN]
+    assert (one.check, "transformers" in one.what, "lethe[embedded]" in one.remedy) == ("packages", True, True)
+    elsewhere = replace(parts.settings, place=Place(mode="production", data_dir=parts.settings.place.data_dir))
+    assert "packages" not in wrong(examine(elsewhere))
 
 
 def test_a_key_that_others_can_read(parts: Parts) -> None:

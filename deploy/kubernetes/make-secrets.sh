@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prints the secrets of a Lethe, made anew, as YAML for `kubectl apply -f -`. Nothing is kept: run it once.
+# Prints the secrets of a Lethe, made anew, as YAML for `kubectl apply -f -`. Nothing is kept: run it once, and make
+# the namespace `lethe` before.
 #   DATABASE=user:password@host:5432/lethe REDIS=:password@host:6379/0 STORE_KEY=… STORE_SECRET=… ./make-secrets.sh
 set -eu
 : "${DATABASE:?user:password@host:5432/lethe}" "${REDIS:?:password@host:6379/0}" "${STORE_KEY:?}" "${STORE_SECRET:?}"
@@ -17,7 +18,7 @@ printf '%s' "$STORE_KEY" > "$folder/LETHE_STORE_ACCESS_KEY"
 printf '%s' "$STORE_SECRET" > "$folder/LETHE_STORE_SECRET_KEY"
 
 secret() { # NAME FILE…
-    printf -- '---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\ndata:\n' "$1"
+    printf -- '---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\n  namespace: lethe\ndata:\n' "$1"
     shift
     for name in "$@"; do
         printf '  %s: %s\n' "$name" "$(base64 < "$folder/$name" | tr -d '\n')"

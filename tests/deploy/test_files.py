@@ -174,7 +174,10 @@ def test_the_keys_for_a_cluster_can_be_used(tmp_path: Path) -> None:
     given = {"DATABASE": "a:b@c/d", "REDIS": ":b@c/0", "STORE_KEY": "k", "STORE_SECRET": "s"}
     command = ["sh", str(ROOT / "deploy/kubernetes/make-secrets.sh")]
     told = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True, check=True).stdout
-    secrets = {one["metadata"]["name"]: one["data"] for one in yaml.safe_load_all(told)}
+    made = list(yaml.safe_load_all(told))
+    kustomized = yaml.safe_load((ROOT / "deploy/kubernetes/kustomization.yaml").read_text())
+    assert {one["metadata"]["namespace"] for one in made} == {kustomized["namespace"]}
+    secrets = {one["metadata"]["name"]: one["data"] for one in made}
     keys = {name: base64.b64decode(value) for name, value in secrets["lethe-keys"].items()}
     assert KeyRing.from_values(keys, "test.local/audit").public().model_pem
     assert base64.b64decode(secrets["lethe-secrets"]["LETHE_BROKER_URL"]).startswith(b"rediss://:b@c/0?ssl_cert_reqs=")

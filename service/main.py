@@ -158,7 +158,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any]) -> None:
-    """What holds for every operation: a title from its name, and what a body is refused with that is not JSON."""
+    """What holds for every operation: a title from its name, and how a JSON body is refused that stalls, is too large
+    or is not JSON.
+    """
     operation["summary"] = re.sub(r"(?=[A-Z])", " ", operation["operationId"]).capitalize()
     if "application/json" in operation.get("requestBody", {}).get("content", {}):
-        operation["responses"]["415"] = problems.responses(415)[415]
+        refusals = problems.responses(408, 413, 415)
+        operation["responses"] |= {str(status): refusals[status] for status in (408, 413, 415)}

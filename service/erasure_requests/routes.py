@@ -36,7 +36,7 @@ _SSE = {200: {"description": "A list, or a stream.", "content": {"text/event-str
     operation_id="createErasureRequest",
     status_code=202,
     response_model=ErasureRequestOut,
-    responses=responses(403, 404, 408, 413, 507),
+    responses=responses(403, 404, 507),
 )
 def submit(
     body: ErasureRequestIn,

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=JsonRoute)
 KeyId = Annotated[Id, Path()]
 
 
-@router.post("", operation_id="createKey", status_code=201, response_model=NewKeyOut, responses=responses(403, 413))
+@router.post("", operation_id="createKey", status_code=201, response_model=NewKeyOut, responses=responses(403))
 def create(body: KeyIn, call: CreatingCallDep, parts: PartsDep, _: Administrator) -> Response:
     """Make a key of the tenant's. The answer holds it, once; Lethe keeps its digest only."""
     return to_response(actions.create(parts, call, body))

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=JsonRoute)
     operation_id="createModel",
     status_code=201,
     response_model=ModelOut,
-    responses=responses(403, 404, 409, 413, 507),
+    responses=responses(403, 404, 409, 507),
 )
 def create(body: ModelIn, call: CreatingCallDep, parts: PartsDep, policies: PoliciesDep, _: ModelsWriter) -> Response:
     """Import a folder of safetensors weights, with config and tokenizer, as version 1 of a new model.

@@ -25,9 +25,7 @@ _BODY = {
 }
 
 
-@router.post(
-    "", operation_id="createUpload", status_code=201, response_model=UploadOut, responses=responses(403, 408, 413)
-)
+@router.post("", operation_id="createUpload", status_code=201, response_model=UploadOut, responses=responses(403))
 def create(body: UploadIn, call: CreatingCallDep, parts: PartsDep, _: ModelsWriter) -> Response:
     """Announce the files of a model's folder, with their digests; then PUT each; then POST the model.
 

@@ -24,7 +24,7 @@ DeliveryId = Annotated[Id, Path()]
     operation_id="createWebhook",
     status_code=201,
     response_model=NewSecretOut,
-    responses=responses(403, 409, 413),
+    responses=responses(403, 409),
 )
 def create(body: WebhookIn, call: CreatingCallDep, parts: PartsDep, _: Administrator) -> Response:
     """Be told of states as they change, in the form of Standard Webhooks: signed, repeated until you answer 2xx.

@@ -50,6 +50,17 @@ def test_every_operation_is_described_and_its_refusals_are_problems(document):
                 assert list(answer["content"]) == ["application/problem+json"]
 
 
+def test_every_operation_that_takes_json_says_how_a_body_is_refused(document):
+    taking = [
+        operation
+        for _, _, operation in operations(document)
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    ]
+    assert {"createModel", "changeModel", "rotateKey", "cancelErasureRequest"} <= {one["operationId"] for one in taking}
+    for operation in taking:
+        assert {"408", "413", "415"} <= operation["responses"].keys(), operation["operationId"]
+
+
 def test_every_reference_leads_somewhere(document):
     def references(value):
         if isinstance(value, dict):

@@ -12,8 +12,16 @@ from lethe.commands.options import DEFAULT_URL, ApiKey, AsJson, Mistake, ModelNa
 model = typer.Typer(help="Register models and look at them.", no_args_is_help=True)
 dataset = typer.Typer(help="Attach datasets to models.", no_args_is_help=True)
 
-Defaults = Annotated[str, typer.Option(help='JSON: {"method", "parameters", "policy"} for requests that say nothing.')]
+Defaults = Annotated[
+    str, typer.Option(help='JSON: {"method", "parameters", "policy", "evidence"} for requests that say nothing.')
+]
 Reference = Annotated[str, typer.Option(help="A registered model that was never trained on what this one forgets.")]
+
+EXAMPLES = {
+    "--defaults": '{"method": "npo", "evidence": "hashes"}',
+    "--parameters": '{"epochs": 20}',
+    "--policy": '{"min_control_items": 50}',
+}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -133,13 +141,13 @@ def put(
 
 
 def parse_object(text: str, option: str) -> dict[str, Any] | None:
-    """The JSON object in an option's text; None for no text. Raises Mistake naming the option."""
+    """The JSON object in an option's text; None for no text. Raises Mistake naming the option, one of `EXAMPLES`."""
     if not text:
         return None
     try:
         return json_text.loaded(text)
     except json_text.NotJson as problem:
-        raise Mistake(f"{option} {problem}. Give a JSON object, for instance '{{\"epochs\": 20}}'.") from None
+        raise Mistake(f"{option} {problem}. Give a JSON object, for instance '{EXAMPLES[option]}'.") from None
 
 
 def _datasets(found: dict[str, Any]) -> str:

@@ -48,8 +48,8 @@ def forget(  # long: its options are the command
 ) -> None:
     """Ask a model to forget, and wait until it has.
 
-    Exit status: 0 it has, or with --no-wait the request is accepted; 1 it has not; 3 nothing was forgotten, since no
-    training row has this subject; 130 you stopped waiting.
+    Exit status: 0 it has, or the model did not know it (outcome not_memorised), or with --no-wait the request is
+    accepted; 1 it has not; 3 nothing was forgotten, since no training row has this subject; 130 you stopped waiting.
     """
     if [file is None, not subject, subject_file is None].count(False) != 1:
         raise Mistake("Say what to forget by one of these: a JSONL file, - for stdin, --subject or --subject-file.")

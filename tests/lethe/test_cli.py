@@ -188,6 +188,24 @@ def test_the_service_names_what_it_refuses(run: Run, model: str) -> None:
         assert (status, field in err) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("model", "change"), "--defaults"),
+        (("forget", "--subject", "Ada", "--no-wait"), "--parameters"),
+        (("forget", "--subject", "Ada", "--no-wait"), "--policy"),
+    ],
+)
+def test_the_remedy_for_an_option_is_one_that_it_takes(
+    run: Run, client: TestClient, ours: Tenant, model: str, command: tuple[str, ...], option: str
+) -> None:
+    put_lines(client, ours, model, "training", [{"text": "a", "subject": "Ada"}])
+    status, _, err = run(*command, model, option, '{"broken"')
+    assert (status, "Give a JSON object" in " ".join(err.split())) == (1, True)
+    example = " ".join(err.split()).partition("for instance '")[2].removesuffix("'.")
+    assert run(*command, model, option, example)[0] == 0
+
+
 def test_without_a_key_it_says_where_keys_come_from(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -223,6 +241,21 @@ def test_every_command_explains_itself() -> None:
         shown = CliRunner().invoke(app, [*command.split(), "--help"])
         assert shown.exit_code == 0
         assert "Usage" in shown.output
+
+
+def test_defaults_may_say_what_is_to_be_left(run: Run, model: str) -> None:
+    assert '"evidence"' in CliRunner().invoke(app, ["model", "change", "--help"], terminal_width=200).output
+    changed = as_json(run("model", "change", model, "--defaults", '{"evidence": "hashes"}', "--json"))
+    assert changed["defaults"] == {"evidence": "hashes"}
+
+
+def test_what_the_model_did_not_know_is_no_failure(run: Run, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"state": "completed", "outcome": "not_memorised"}
+    monkeypatch.setattr("lethe.client.Client.wait", lambda client, one, _: {**client.request(one), **known})
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"text": "never seen"}\n')))
+    status, out, _ = run("forget", model, "-")
+    assert (status, "completed (not memorised)" in out) == (0, True)
+    assert "outcome not_memorised" in " ".join(CliRunner().invoke(app, ["forget", "--help"]).output.split())
 
 
 def test_rows_of_a_training_subject_can_be_forgotten_by_name(

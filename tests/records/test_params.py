@@ -61,6 +61,12 @@ def test_what_was_stored_of_a_request_is_read_again(method):
     assert parse_parameters(method, complete.model_dump()) == complete
 
 
+def test_each_method_has_a_class_of_parameters_of_its_own():
+    classes = list(PARAMETERS.values())
+    shared = [name for name, parameters in PARAMETERS.items() if classes.count(parameters) > 1]
+    assert not shared, "derive a class for each: a second attempt finds its method by the class of its parameters"
+
+
 def test_unknown_method_is_a_key_error():
     with pytest.raises(KeyError):
         parse_parameters("magic", {})

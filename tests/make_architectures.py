@@ -57,14 +57,40 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         SIZES | GROUPED | EXPERTS | {"shared_expert_intermediate_size": 24},
         ("mlp.experts.down_proj", "mlp.shared_expert.down_proj.weight"),
     ),
+    "llama4": (
+        "Llama4ForCausalLM",
+        SIZES | GROUPED | EXPERTS | {"head_dim": 8, "intermediate_size_mlp": 48, "interleave_moe_layer_step": 1},
+        ("feed_forward.experts.down_proj", "feed_forward.shared_expert.down_proj.weight"),
+    ),
     "gpt2": ("GPT2LMHeadModel", GPT2, ("mlp.c_proj.weight",)),
 }
+# Some of whose experts lie beside the block of the others, or in it under a name of their own.
+BESIDE: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "hunyuan_v1_moe": (
+        "HunYuanMoEV1ForCausalLM",
+        SIZES | GROUPED | EXPERTS | {"head_dim": 8, "moe_topk": 2},
+        ("mlp.experts.down_proj", "mlp.shared_mlp.down_proj.weight"),
+    ),
+    "granitemoeshared": (
+        "GraniteMoeSharedForCausalLM",
+        SIZES | GROUPED | EXPERTS | {"shared_intermediate_size": 24},
+        ("block_sparse_moe.experts.down_proj", "shared_mlp.output_linear.weight"),
+    ),
+    "gemma4": (
+        "Gemma4ForCausalLM",
+        SIZES | GROUPED | EXPERTS | {
+            "head_dim": 8, "global_head_dim": 8, "sliding_window": 6, "hidden_size_per_layer_input": 0,
+            "layer_types": ["sliding_attention"] * 3 + ["full_attention"], "enable_moe_block": True, "top_k_experts": 2,
+        },
+        ("mlp.down_proj.weight", "experts.down_proj"),
+    ),
+}  # fmt: skip
 # Of experts, each token passing some.
 MIXTURES = {name for name, (_, sizes, _) in ARCHITECTURES.items() if "num_experts" in sizes}
 
 
 def make_architecture(name: str, *, seed: int = 0) -> Any:
-    class_name, sizes, _ = ARCHITECTURES[name]
+    class_name, sizes, _ = (ARCHITECTURES | BESIDE)[name]
     kind = getattr(transformers, class_name)
     torch.manual_seed(seed)
     llm = kind(kind.config_class(**sizes)).eval()

@@ -24,8 +24,16 @@ class UnknownHeadError(ValueError):
 
 
 def hidden_states(llm: Any, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """(B, T, D) after the final norm: exactly what the head reads. Rows are padded on the right."""
-    output = llm.base_model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+    """(B, T, D) after the final norm: exactly what the head reads. Rows are padded on the right.
+
+    Raises UnknownHeadError for an LLM whose body does not give them.
+    """
+    output = _body(llm)(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+    if not hasattr(output, "last_hidden_state"):
+        raise UnknownHeadError(
+            f"the body of {type(llm).__name__} does not give its last hidden state; this architecture needs an entry "
+            "in workers/methods/head.py"
+        )
     return output.last_hidden_state
 
 
@@ -81,6 +89,12 @@ def require_known_head(llm: Any, ids_BT: Tensor, mask_BT: Tensor) -> None:
             "the LLM's logits are not its output embedding applied to its last hidden state; "
             "this architecture needs an entry in workers/methods/head.py"
         )
+
+
+def _body(llm: Any) -> Any:
+    """Llama 4 takes the whole of itself for its own body."""
+    body = llm.base_model
+    return getattr(llm, "model", llm) if body is llm else body
 
 
 def _config(llm: Any, name: str) -> Any:

@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 
 MLP_OUTPUT = "mlp-output"
-_KNOWN_OUTPUTS = ("down_proj", "c_proj", "dense_4h_to_h", "fc2", "fc_out", "w2")
+_KNOWN_OUTPUTS = ("down_proj", "c_proj", "dense_4h_to_h", "fc2", "fc_out", "w2", "output_linear")
 _BLOCK_NAMES = ("mlp", "feed_forward", "ffn", "ff", "block_sparse_moe")
-_EXPERT_NAMES = ("experts", "shared_expert", "shared_experts")
+_EXPERT_NAMES = ("experts", "shared_expert", "shared_experts", "shared_mlp")
 
 
 class UnsuitableError(ValueError):
@@ -38,14 +38,7 @@ def decoder_layers(llm: Any) -> nn.ModuleList:
 
 def mlp_output_names(layer: nn.Module) -> tuple[str, ...]:
     """Names, within the layer, of the weights that end its feed-forward block: one, or a mixture of experts' own."""
-    blocks = {f"{name}.": block for name, block in layer.named_children() if name in _BLOCK_NAMES} or {"": layer}
-    experts = {
-        f"{prefix}{name}.": part
-        for prefix, block in blocks.items()
-        for name, part in block.named_children()
-        if name in _EXPERT_NAMES
-    }
-    places = experts or blocks
+    places = _places(layer)
     found = [f"{prefix}{one}" for prefix, place in places.items() for one in _weights(place) if one in _KNOWN_OUTPUTS]
     if len(found) != len(places):
         raise UnsuitableError(
@@ -80,6 +73,15 @@ def quarter_depth(count: int) -> int:
 def and_two_before(layer: int) -> tuple[int, ...]:
     """Layers 5, 6, 7 for 7."""
     return tuple(range(max(0, layer - 2), layer + 1))
+
+
+def _places(module: nn.Module, prefix: str = "") -> dict[str, nn.Module]:
+    """By prefix, the parts that add into the residual stream: of a mixture its experts, in a block or beside it."""
+    places: dict[str, nn.Module] = {}
+    for name, part in module.named_children():
+        if name in _BLOCK_NAMES or name in _EXPERT_NAMES:
+            places |= _places(part, f"{prefix}{name}.")
+    return places or {prefix: module}
 
 
 def _weights(module: nn.Module) -> dict[str, nn.Parameter]:

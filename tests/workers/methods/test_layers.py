@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.make_architectures import ARCHITECTURES, make_architecture
+from tests.make_architectures import ARCHITECTURES, BESIDE, make_architecture
 from tests.make_llm import make_llama
 from workers.batches import Encoded, Row, collate
 from workers.methods.activations import FrozenReference, replay, trace
@@ -21,7 +21,8 @@ from workers.methods.layers import (
 )
 
 torch.set_num_threads(1)
-everywhere = pytest.mark.parametrize("architecture", ARCHITECTURES)
+EVERY = ARCHITECTURES | BESIDE
+everywhere = pytest.mark.parametrize("architecture", EVERY)
 
 
 def row(key, length, prompt=2):
@@ -56,7 +57,7 @@ def shake(llm, names, by=0.1):
 @everywhere
 def test_the_matrix_that_ends_the_feed_forward_block_is_found_by_name(architecture):
     llm = make_architecture(architecture)
-    expected = ARCHITECTURES[architecture][2]
+    expected = EVERY[architecture][2]
     assert {mlp_output_names(layer) for layer in decoder_layers(llm)} == {
         tuple(name.removesuffix(".weight") for name in expected)
     }

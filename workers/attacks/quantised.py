@@ -6,6 +6,10 @@
 The levels are quantiles of the normal distribution (Dettmers et al., NeurIPS 2023, arXiv:2305.14314, §3), worked out
 from their formula. Rounded are the matrices that such libraries round by default: of all linear layers, but neither the
 head nor the embeddings. Activations stay as they are.
+
+Most of a mixture's weights are its experts, of which transformers makes parameters of three dimensions: each expert is
+rounded by itself, as the linear layers that it is in most files. Which dimension is the outputs, the module says
+(`is_transposed`) or, for Llama 4, its class. Experts kept in another way, as DBRX's, stay as they are.
 """
 
 import functools
@@ -27,6 +31,8 @@ BLOCK_WEIGHTS = 64
 INT8_CODES = 127
 # The outermost quantile: half-way between those at which 15 and 16 equal shares of the normal distribution are cut.
 NF4_OUTERMOST = 1 - (1 / 32 + 1 / 30) / 2
+# Classes that keep (inputs, outputs) and do not say so.
+TRANSPOSED = frozenset({"Conv1D", "Llama4TextExperts"})
 
 
 @functools.cache
@@ -91,14 +97,21 @@ ROUNDINGS: dict[Precision, Callable[[Tensor], Tensor]] = {"int8": int8_rounded, 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A parameter of a linear layer. GPT-2 keeps its own transposed."""
+    """A parameter of a linear layer, or of as many as there are experts. GPT-2 keeps its own transposed."""
 
     parameter: Tensor
     transposed: bool
 
     def rows(self, stored: Tensor) -> Tensor:
-        """A tensor stored like the parameter, as a view with an output channel a row."""
-        return stored.T if self.transposed else stored
+        """A tensor stored like the parameter, as a view with an output channel a row. One of many experts in a file of
+        its own is as linear layers are.
+        """
+        return stored.mT if self.transposed and stored.dim() == self.parameter.dim() else stored
+
+
+def each(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Of a matrix, or of every expert's, one after the other."""
+    return function(rows) if rows.dim() == 2 else torch.stack([function(one_OI) for one_OI in rows])
 
 
 @contextmanager
@@ -107,15 +120,15 @@ def quantised(llm: Any, precision: Precision) -> Iterator[None]:
 
     The originals wait in the host's memory: a job has held there, or on the device, several times as much while it
     trained, and reading the files again would take their verification with it. On the LLM's own device nothing is held
-    but one matrix at a time.
+    but one parameter at a time.
     """
     matrices, originals = linear_matrices(llm), {}
     try:
         with torch.no_grad():
             for name, matrix in matrices.items():
                 originals[name] = local(matrix.parameter).to("cpu", copy=True)
-                rounded_OI = ROUNDINGS[precision](matrix.rows(whole(matrix.parameter)))
-                local(matrix.parameter).copy_(part(matrix.rows(rounded_OI), matrix.parameter))
+                rounded = each(ROUNDINGS[precision], matrix.rows(whole(matrix.parameter)))
+                local(matrix.parameter).copy_(part(matrix.rows(rounded), matrix.parameter))
         yield
     finally:
         with torch.no_grad():
@@ -124,15 +137,25 @@ def quantised(llm: Any, precision: Precision) -> Iterator[None]:
 
 
 def linear_matrices(llm: Any) -> dict[str, Matrix]:
-    """What is rounded, by parameter name, each parameter once: all linear layers but the head and the embeddings."""
+    """What is rounded, by parameter name, each once: all linear layers and experts, but no head and no embeddings."""
     seen = {id(module.weight) for module in (llm.get_output_embeddings(), llm.get_input_embeddings()) if module}
     found: dict[str, Matrix] = {}
     for name, module in llm.named_modules():
-        transposed = type(module).__name__ == "Conv1D"
-        if (transposed or isinstance(module, nn.Linear)) and id(module.weight) not in seen:
-            seen.add(id(module.weight))
-            found[f"{name}.weight"] = Matrix(module.weight.detach(), transposed)
+        transposed = getattr(module, "is_transposed", type(module).__name__ in TRANSPOSED)
+        for own, weight in _rounded_of(module).items():
+            if id(weight) not in seen:
+                seen.add(id(weight))
+                found[f"{name}.{own}"] = Matrix(weight.detach(), transposed)
     return found
+
+
+def _rounded_of(module: nn.Module) -> dict[str, Tensor]:
+    """By name, the parameters of the module itself that are rounded."""
+    kind = type(module).__name__
+    if isinstance(module, nn.Linear) or kind == "Conv1D":
+        return {"weight": module.weight}
+    own = module.named_parameters(recurse=False) if kind.endswith("Experts") else ()
+    return {name: one for name, one in own if one.dim() == 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,23 +173,40 @@ class Moved:
 
 
 def moved_codes(base_weight: WeightSource, candidate: Any) -> Moved:
-    """`base_weight` gives the base version's parameter of a name, or None; such matrices are not compared.
-
-    Files may leave out the first part of the names, which the LLM's class adds.
-    """
+    """`base_weight` gives the base version's parameter of a name, or None; such matrices are not compared."""
     compared = changed = moved = 0
     for name, matrix in linear_matrices(candidate).items():
-        before, after = base_weight(name), whole(matrix.parameter)
-        if before is None:
-            before = base_weight(name.removeprefix(f"{candidate.base_model_prefix}."))
-        if before is None or before.shape != after.shape:
-            continue
-        before_OI, after_OI = (matrix.rows(one.to(after.device, after.dtype)) for one in (before, after))
-        changed_OI = before_OI != after_OI
-        compared += after.numel()
-        changed += int(changed_OI.sum())
-        moved += int((changed_OI & (nf4_codes(before_OI) != nf4_codes(after_OI))).sum())
+        for before, after in _before_and_after(base_weight, candidate, name, matrix):
+            differ = before != after
+            compared += after.numel()
+            changed += int(differ.sum())
+            moved += int((differ & (each(nf4_codes, before) != each(nf4_codes, after))).sum())
     return Moved(compared, changed, moved)
+
+
+def _before_and_after(
+    base_weight: WeightSource, candidate: Any, name: str, matrix: Matrix
+) -> list[tuple[Tensor, Tensor]]:
+    """Rows of one parameter, or of each that it is in the files; none where the base has nothing of its shape."""
+    for names in _named_as_in_files(candidate, name, whole(matrix.parameter)):
+        found = [(base_weight(one), after) for one, after in names.items()]
+        pairs = [
+            (matrix.rows(before.to(after.device, after.dtype)), matrix.rows(after))
+            for before, after in found
+            if before is not None and before.shape == after.shape
+        ]
+        if pairs:
+            return pairs
+    return []
+
+
+def _named_as_in_files(llm: Any, name: str, weight: Tensor) -> Iterator[dict[str, Tensor]]:
+    """Files may leave out the first part of the names, which the LLM's class adds, and hold each expert by itself."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    yield {name: weight}
+    yield {name.removeprefix(f"{llm.base_model_prefix}."): weight}
+    yield revert_weight_conversion(llm, {name: weight})
 
 
 def weights_of(llm: Any) -> WeightSource:

@@ -4,7 +4,9 @@ from statistics import NormalDist
 
 import pytest
 import torch
+from transformers import GptOssConfig, GptOssForCausalLM
 
+from tests.make_architectures import MIXTURES, SIZES, make_architecture
 from tests.make_llm import make_gpt2, make_llama
 from workers.attacks.quantised import (
     int8_rounded,
@@ -101,6 +103,37 @@ def test_transposed_layers_are_rounded_by_output_channel():
         assert torch.equal(matrix.parameter, wanted)
 
 
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+@pytest.mark.parametrize("name", sorted(MIXTURES))
+def test_every_expert_of_a_mixture_is_rounded_by_itself(name, precision):
+    llm = make_architecture(name)
+    experts = {name: one for name, one in llm.named_parameters() if ".experts." in name}
+    before = {name: one.detach().clone() for name, one in experts.items()}
+    rounding = {"int8": int8_rounded, "nf4": nf4_rounded}[precision]
+    with quantised(llm, precision):
+        for name, one in experts.items():
+            # Llama 4 keeps (inputs, outputs), the others (outputs, inputs).
+            wanted = [rounding(ours.T).T if "feed_forward" in name else rounding(ours) for ours in before[name]]
+            assert torch.equal(one, torch.stack(wanted))
+    assert all(torch.equal(one, before[name]) for name, one in experts.items())
+
+
+def test_experts_are_rounded_along_what_their_module_calls_its_outputs():
+    """One input of 100 and else 1, 2, …: were a row one input's, all outputs but one would round to other values."""
+    llm = GptOssForCausalLM(GptOssConfig(**SIZES | {"num_hidden_layers": 1, "num_local_experts": 2, "head_dim": 8}))
+    weight = llm.model.layers[0].mlp.experts.down_proj
+    assert weight.shape == (2, 48, 32), "(experts, inputs, outputs)"
+    with torch.no_grad():
+        weight.fill_(1.0)
+        weight[0, :, 5] = 127.0
+        weight[0, 0, 7] = 1.004
+    with quantised(llm, "int8"):
+        assert weight[0, :, 5].tolist() == [127.0] * 48
+        # Channel 7: 1.004 / 127 a code, and 1 is code 126.49 of it.
+        assert weight[0, 1, 7].item() == pytest.approx(126 * 1.004 / 127)
+        assert weight[0, 1, 6].item() == 1.0
+
+
 def test_a_step_inside_the_bucket_moves_no_code_and_a_wide_one_does():
     base, near, far = (make_llama(seed=3) for _ in range(3))
     with torch.no_grad():
@@ -125,3 +158,12 @@ def test_codes_are_compared_with_a_folder_too(tmp_path):
     short = {name.removeprefix("transformer."): one for name, one in base.named_parameters()}
     assert moved_codes(short.get, other) == wanted
     assert moved_codes({}.get, other).compared == 0 < wanted.compared
+
+
+@pytest.mark.parametrize("name", sorted(MIXTURES))
+def test_experts_are_found_in_a_folder_that_holds_each_by_itself(tmp_path, name):
+    base, other = make_architecture(name, seed=1), make_architecture(name, seed=2)
+    base.save_pretrained(tmp_path)
+    wanted = moved_codes(weights_of(base), other)
+    assert wanted.compared == sum(one.parameter.numel() for one in linear_matrices(base).values())
+    assert moved_codes(weights_in(tmp_path), other) == wanted

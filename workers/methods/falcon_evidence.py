@@ -22,7 +22,7 @@ from workers.methods.falcon_layers import Criterion, LayerValues, choice_in_word
 from workers.methods.gradients import cosine
 from workers.methods.head import hidden_states, live_head
 from workers.methods.interface import Batch, Findings, Role
-from workers.methods.layers import decoder_layers, quarter_depth, weight_names
+from workers.methods.layers import UnsuitableError, decoder_layers, quarter_depth, weight_names
 from workers.methods.soft_labels import hard_label_loss
 from workers.methods.tokens import predicted_tokens
 
@@ -101,19 +101,29 @@ def last_words(batch: Batch) -> Tensor:
 
 
 def gradient_conflicts(llm: Any, batches: Sequence[Batch], modules: Sequence[str], at_once: int) -> list[float | None]:
-    """For each layer, the cosine of the two gradients of -log p(label) by the layer's `modules`; None without rows."""
+    """For each layer, the cosine of the two gradients of -log p(label) by the layer's `modules`; None without rows, or
+    for a layer that lacks one of these: only layers that are trained must have them.
+    """
     layers = len(decoder_layers(llm))
-    names = [weight_names(llm, [at], modules) for at in range(layers)]
+    names = [_names_in(llm, at, modules) for at in range(layers)]
     own = dict(llm.named_parameters())
     weights = [own[name] for of_layer in names for name in of_layer]
     forget, retain = (first_rows(batches, role, GRADIENT_ROWS, at_once) for role in ("forget", "retain"))
-    if not forget or not retain:
+    if not forget or not retain or not weights:
         return [None] * layers
     with _trainable(llm, weights):
         forget_gradient, retain_gradient = (_likelihood_gradient(llm, rows, weights) for rows in (forget, retain))
     # Not as many a layer as there are `modules`: two of them may be one matrix, named twice or in two ways.
-    ends = accumulate((len(of_layer) for of_layer in names), initial=0)
-    return [float(cosine(forget_gradient[start:end], retain_gradient[start:end])) for start, end in pairwise(ends)]
+    parts = pairwise(accumulate((len(of_layer) for of_layer in names), initial=0))
+    sides = [(forget_gradient[start:end], retain_gradient[start:end]) for start, end in parts]
+    return [float(cosine(*both)) if both[0] else None for both in sides]
+
+
+def _names_in(llm: Any, at: int, modules: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return weight_names(llm, [at], modules)
+    except UnsuitableError:
+        return ()
 
 
 def _likelihood_gradient(llm: Any, batches: Sequence[Batch], weights: Sequence[Parameter]) -> list[Tensor]:

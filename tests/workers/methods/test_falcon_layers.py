@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import DeepseekV2Config, DeepseekV2ForCausalLM
 
+from tests.make_architectures import EXPERTS, SIZES
 from tests.make_llm import CITIES, JOBS, make_llama, make_tokenizer
 from workers.batches import Row, cut, in_order_of_length
 from workers.examples import Example, encode
+from workers.methods.falcon import Falcon
 from workers.methods.falcon_evidence import (
     choose_layer,
     first_rows,
@@ -168,6 +171,22 @@ def test_a_matrix_that_is_named_twice_is_looked_at_once(again):
     llm, batches = make_llama(layers=4), [FORGET, as_retain(RETAIN)]
     once = gradient_conflicts(llm, batches, (MLP_OUTPUT,), 100)
     assert gradient_conflicts(llm, batches, (MLP_OUTPUT, again), 100) == once
+
+
+def test_layers_that_lack_a_trained_module_have_no_gradient_to_compare():
+    torch.manual_seed(0)
+    sizes = {"first_k_dense_replace": 1, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4}
+    sizes |= {"q_lora_rank": None, "v_head_dim": 8, "n_routed_experts": 4, "n_shared_experts": 1}
+    llm = DeepseekV2ForCausalLM(DeepseekV2Config(**SIZES | EXPERTS | sizes)).eval()
+    batches, modules = [FORGET, as_retain(RETAIN)], ("mlp.experts.down_proj",)
+    method = Falcon(layer=2, trained_layers=(2,), trained_modules=modules)
+    method.prepare(llm, batches, level=0.05)
+    found = method.findings().numbers["layer_values"]["gradient_conflict"]
+    assert [value is None for value in found] == [True, False, False, False]
+    both = gradient_conflicts(llm, batches, (*modules, "mlp.shared_experts.down_proj"), 100)
+    assert both[0] is None
+    assert found[1:] != both[1:]
+    assert gradient_conflicts(llm, batches, ("mlp.fc9",), 100) == [None] * 4
 
 
 @pytest.mark.parametrize("at_once", [1, 4])

@@ -10,8 +10,8 @@ more time), layers computed twice (the same gradients, a third more time), adapt
 LLM).
 """
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -39,6 +39,7 @@ class LlmSize:
 
     `stored_bytes` is per number. `copies` of all that is trained are kept besides, to go back to. Of an LLM divided
     among ranks `parameters` are one rank's, and `gathered` those of a layer that is put together while it runs.
+    `modules` are the numbers of each module of a layer: of experts several times those of one matrix.
     """
 
     parameters: int
@@ -51,6 +52,7 @@ class LlmSize:
     on_gpu: bool = False
     copies: int = 0
     gathered: int = 0
+    modules: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def evidence_bytes(size: LlmSize, parameters: TrainingParameters, tokens: int) -
     and every layer's gradients, which the CPU holds of both sides and of the part that is being added.
     """
     rows = parameters.micro_batch_size or parameters.batch_size
-    compared = size.layers * len(parameters.trained_modules) * size.width * size.inner
+    compared = size.layers * _module_numbers(size, parameters)
     half_copies = 2 * compared if size.on_gpu and size.stored_bytes < FP32 else 0
     gradients = compared * FP32 * (1 if size.on_gpu else 3)
     return activation_bytes(size, parameters, rows * tokens, tokens, steers=False) + gradients + half_copies
@@ -160,7 +162,13 @@ def _trained_numbers(size: LlmSize, parameters: TrainingParameters, steers: bool
     if parameters.tuning == "lora":  # four square matrices of the attention and three of the feed-forward block
         return size.layers * parameters.lora_rank * (8 * size.width + 3 * (size.width + size.inner))
     layers = len(parameters.trained_layers) or (STEERED_LAYERS if steers else size.layers)
-    return layers * len(parameters.trained_modules) * size.width * size.inner
+    return layers * _module_numbers(size, parameters)
+
+
+def _module_numbers(size: LlmSize, parameters: TrainingParameters) -> int:
+    """Of all trained modules in one layer; of one that is not known those of a feed-forward matrix."""
+    matrix = size.width * size.inner
+    return sum(max(matrix, size.modules.get(module, 0)) for module in parameters.trained_modules)
 
 
 def activation_bytes(

@@ -1,6 +1,6 @@
 """How large an LLM and the rows of a job are, and how much memory its training may take on its device."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from workers.errors import UnlearningError
 from workers.fit import LlmSize, RowTokens
 from workers.lessons import UnlearnWork, plan_lessons
 from workers.loop import make_method, most_retain_rows
+from workers.methods.layers import UnsuitableError, module_numbers
 from workers.row_tokens import row_tokens
 from workers.self_sampled import MOST_TEXTS, TEXT_TOKENS
 from workers.sharding import local, most_gathered
@@ -38,7 +39,15 @@ def size_of(llm: Any) -> LlmSize:
         on_gpu=on_gpu,
         copies=0 if on_gpu else COPIES_ON_CPU,
         gathered=most_gathered(llm),
+        modules=_modules(llm),
     )
+
+
+def _modules(llm: Any) -> Mapping[str, int]:
+    try:
+        return module_numbers(llm)
+    except UnsuitableError:  # nor can a module of it be trained
+        return {}
 
 
 def tokens_of(work: UnlearnWork, tokenizer: Any, context_tokens: int) -> RowTokens | None:

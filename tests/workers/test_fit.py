@@ -11,6 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from records.params import PARAMETERS
 from records.params.auto import FITTED
+from tests.make_architectures import make_architecture
 from workers.fit import (
     GIB,
     USABLE_SHARE,
@@ -18,6 +19,7 @@ from workers.fit import (
     LlmSize,
     RowTokens,
     activation_bytes,
+    evidence_bytes,
     fit,
     pass_bytes,
     pass_tokens,
@@ -156,6 +158,27 @@ def test_the_look_at_every_layer_is_counted_by_hand() -> None:
     assert training_bytes(on_cpu, "falcon", falcon, RowTokens(10)) == 4 * 1000 + activations + 3 * 4 * 9 * 8 * 16
     taught = falcon.model_copy(update={"teacher": "original"})
     assert training_bytes(size, "falcon", taught, RowTokens(10)) == 2 * 4 * 1000 + activations + gradients
+
+
+def test_all_experts_of_a_layer_are_counted_by_hand() -> None:
+    """Four of 24 x 32 and a shared one of the same, where intermediate_size times width is 48 x 32."""
+    size = size_of(make_architecture("qwen2_moe"))
+    one_matrix, more = replace(size, modules={}), 5 * 24 * 32 - 48 * 32
+    falcon = PARAMETERS["falcon"]()
+    looks = [evidence_bytes(one, falcon, 10) for one in (size, one_matrix)]
+    assert looks[0] - looks[1] == 4 * more * 4 * 3  # four layers, fp32, three of each gradient
+    named = PARAMETERS["undial"](tuning="named", trained_layers=(1, 2))
+    steps = [training_bytes(one, "undial", named, RowTokens(10)) for one in (size, one_matrix)]
+    assert steps[0] - steps[1] == 2 * more * (4 + 8) * 3  # the gradient, AdamW's state, and two copies of all that
+
+
+@pytest.mark.parametrize("method", ["falcon", "rmu"])
+def test_a_dense_llms_estimate_does_not_depend_on_its_modules(method: str) -> None:
+    for make in LLMS.values():
+        size = size_of(make())
+        assert size.modules["mlp-output"] == size.width * size.inner
+        found = [training_bytes(one, method, PARAMETERS[method](), TOKENS) for one in (size, replace(size, modules={}))]
+        assert found[0] == found[1]
 
 
 def test_falcon_fits_by_fewer_examples_and_then_by_computing_layers_again() -> None:

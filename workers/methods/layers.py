@@ -6,6 +6,7 @@ experts for those of all experts, which are one weight of three dimensions, and 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from torch import nn
@@ -57,6 +58,17 @@ def weight_names(llm: Any, layers: Sequence[int], modules: Sequence[str]) -> tup
     names = {id(parameter): name for name, parameter in llm.named_parameters()}
     wanted = [weight for at in sorted(set(layers)) for module in modules for weight in _named(every[at], module, at)]
     return tuple(dict.fromkeys(names[id(weight)] for weight in wanted))
+
+
+def module_numbers(llm: Any) -> dict[str, int]:
+    """By all that trained_modules may name: how many numbers it has in the layer where it has most."""
+    most: dict[str, int] = {}
+    for layer in decoder_layers(llm):
+        own = {name: one.numel() for name, one in _weights(layer).items()}
+        with suppress(UnsuitableError):
+            own[MLP_OUTPUT] = sum(own[name] for name in mlp_output_names(layer))
+        most |= {name: max(count, most.get(name, 0)) for name, count in own.items()}
+    return most
 
 
 def layer_prefix(llm: Any, at: int) -> str:

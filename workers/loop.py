@@ -81,6 +81,7 @@ def unlearn(  # the last two are for the few who need them
     sampled_note: tuple[str, ...] = ()
     settings = parse_parameters(work.method, work.parameters)
     method = make_method(work.method, settings)
+    _refuse_ranks(method)
     context_tokens = work.context_tokens or context_of(student)
     with _memory_errors_in_words(), _training(student, settings) as precision:
         wanted = most_retain_rows(work, settings) if method.wants_retain else 0
@@ -166,11 +167,15 @@ def _file(checkpoint: Checkpoint | None, run: TrainingRun, method: str) -> Check
     return None if checkpoint is None else CheckpointFile(checkpoint, run.digest(method))
 
 
+def _refuse_ranks(method: Method) -> None:
+    """Before it prepares: what it looks at then is whole on no rank."""
+    if ranks() > 1 and isinstance(method, ChoosesWeights):
+        raise Unsuitable("this method works in one process alone: set LETHE_WORKER_PROCESSES=1, or choose another")
+
+
 def _chosen(student: Any, method: Method, settings: TrainingParameters) -> tuple[str, ...] | None:
     """Names of the only parameters to train; None for all that are trainable."""
     if isinstance(method, ChoosesWeights):
-        if ranks() > 1:
-            raise Unsuitable("this method works in one process alone: set LETHE_WORKER_PROCESSES=1, or choose another")
         return method.chosen_weights()
     if settings.tuning != "named":
         return None

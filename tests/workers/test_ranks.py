@@ -175,9 +175,10 @@ def test_attacks_find_the_same_and_leave_the_llm_as_it_was(alone: Alone, two: Te
         assert all(a.after.nll == pytest.approx(b.after.nll, abs=near) for a, b in pairs), one.name
 
 
-def test_a_method_that_cannot_share_says_so_and_the_next_call_is_answered(two: Team) -> None:
+@pytest.mark.parametrize("method", ["rmu", "falcon"])
+def test_a_method_that_cannot_share_says_so_and_the_next_call_is_answered(two: Team, method: str) -> None:
     with pytest.raises(Unsuitable, match="LETHE_WORKER_PROCESSES=1"):
-        two.call(forgotten, Run("rmu", {"layer": 1}), say=quiet)
+        two.call(forgotten, Run(method, {"layer": 1}), say=quiet)
     assert two.call(counted, say=quiet) == (0, 2)
 
 

@@ -1,10 +1,11 @@
 """Gradient ascent (Jang et al., ACL 2023, arXiv:2210.01504; Yao et al., ACL 2024, arXiv:2402.15159): unlearn
 by climbing the loss that was descended in training.
 
-    L = -Σ_n w_n·min(-log p(label_n), c) / Σ_n w_n over the labelled tokens of the forget rows
+    L = -Σ_n w_n·min(-log p(label_n), c_n) / Σ_n w_n over the labelled tokens of the forget rows
 
-The published loss has c = ∞: it has no lowest point, and takes the LLM to ruin if nobody stops it. Here c is
-`ceiling` times the surprise of a never-trained answer, -log(level): a token pushed so far gets no more gradient.
+The published loss has c_n = ∞: it has no lowest point, and takes the LLM to ruin if nobody stops it. Here c_n is
+`ceiling` times the surprise of a never-trained answer, -log(level), or of a never-trained label, -ℓ_n, where the row
+says that (`workers/never_trained.py`) and it is more: a token pushed so far gets no more gradient.
 """
 
 import math
@@ -16,13 +17,14 @@ from torch import Tensor
 from workers.methods.answers import answers, weighted_mean
 from workers.methods.interface import Batch, Method
 from workers.methods.retain_term import RetainTerm
+from workers.methods.tokens import predicted_tokens
 from workers.methods.two_terms import TwoTerms
 
 MOST_LEVEL = 0.1
 
 
-def ascent_loss(nll_N: Tensor, weights_N: Tensor, most_nll: float) -> Tensor:
-    """Minus the weighted mean surprise, each token's counted up to `most_nll` nats."""
+def ascent_loss(nll_N: Tensor, weights_N: Tensor, most_nll: float | Tensor) -> Tensor:
+    """Minus the weighted mean surprise, each token's counted up to `most_nll` nats, one for all or its own."""
     return -weighted_mean(nll_N.clamp(max=most_nll), weights_N)
 
 
@@ -31,6 +33,11 @@ def most_surprise(ceiling: float | None, level: float) -> float:
     be able to leave the first place.
     """
     return math.inf if ceiling is None else ceiling * -math.log(min(level, MOST_LEVEL))
+
+
+def most_surprises(ceiling: float, levels_N: Tensor, most_nll: float) -> Tensor:
+    """c_n: an item that stops at its own level must be able to get there. A level of 0 is not known."""
+    return (ceiling * -levels_N).clamp(min=most_nll)
 
 
 class Ascent:
@@ -45,7 +52,11 @@ class Ascent:
 
     def loss(self, student: Any, batch: Batch) -> Tensor:
         found = answers(student, batch)
-        return ascent_loss(found.nll_N, found.weights_N, self._most_nll)
+        tokens = predicted_tokens(batch.labels_BT)
+        levels_N = batch.label_levels(tokens.rows_N, tokens.columns_N)
+        if self._ceiling is None or levels_N is None:
+            return ascent_loss(found.nll_N, found.weights_N, self._most_nll)
+        return ascent_loss(found.nll_N, found.weights_N, most_surprises(self._ceiling, levels_N, self._most_nll))
 
     def weight(self, batch: Batch) -> float:
         return batch.token_weight

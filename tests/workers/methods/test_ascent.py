@@ -1,6 +1,7 @@
 """Gradient ascent and its two companions."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from workers.batches import collate
 from workers.methods.ascent_descent import make_ascent_descent
 from workers.methods.ascent_kl import make_ascent_kl
 from workers.methods.divergence import divergences, teacher_divergences
-from workers.methods.gradient_ascent import ascent_loss, make_gradient_ascent, most_surprise
+from workers.methods.gradient_ascent import ascent_loss, make_gradient_ascent, most_surprise, most_surprises
 
 torch.set_num_threads(1)
 
@@ -57,6 +58,32 @@ def test_the_ceiling_is_a_multiple_of_the_never_trained_surprise():
     assert most_surprise(None, 0.1) == math.inf
     assert most_surprise(2.0, 0.01) == pytest.approx(2 * math.log(100))
     assert most_surprise(3.0, 1.0) == pytest.approx(3 * math.log(10))
+
+
+def test_a_token_may_be_pushed_to_a_multiple_of_its_own_level_by_hand():
+    # Levels of e^-4, e^-1 and none known: with 2 ln 10 = 4.605 for all, up to 8, 4.605 and 4.605 nats. Now at 7 each.
+    most_N = most_surprises(2.0, torch.tensor([-4.0, -1.0, 0.0]), most_surprise(2.0, 0.1))
+    assert most_N.tolist() == pytest.approx([8.0, 4.60517, 4.60517])
+    nll_N = torch.full((3,), 7.0, requires_grad=True)
+    loss = ascent_loss(nll_N, torch.ones(3), most_N)
+    loss.backward()
+    assert loss.item() == pytest.approx(-(7 + 2 * 4.60517) / 3)
+    assert nll_N.grad.tolist() == pytest.approx([-1 / 3, 0.0, 0.0])
+
+
+def test_an_item_whose_own_level_is_below_the_mean_is_pushed_on():
+    """Words of a random LLM are at about ln 64 = 4.2 nats, above the ceiling of ln 10."""
+    student = make_llama(seed=1)
+    own = [replace(one, encoded=replace(one.encoded, token_levels=(-9.0,) * len(one.encoded.ids))) for one in FORGET]
+    mean = token_mean(student, FORGET, lambda llm, row: nlls(llm, row.encoded)).item()
+
+    def loss(rows, ceiling):
+        method = make_gradient_ascent(ceiling=ceiling)
+        method.prepare(student, [collate(rows, 0)], level=0.1)
+        return method.losses(student, collate(rows, 0), None).forget.item()
+
+    assert loss(FORGET, 1.0) == pytest.approx(-math.log(10))
+    assert loss(own, 1.0) == loss(own, None) == pytest.approx(-mean)
 
 
 def test_kl_by_hand():

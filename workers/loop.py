@@ -80,8 +80,7 @@ def unlearn(  # the last two are for the few who need them
     started = time.monotonic()
     sampled_note: tuple[str, ...] = ()
     settings = parse_parameters(work.method, work.parameters)
-    method = make_method(work.method, settings)
-    _refuse_ranks(method)
+    method = _method_on_these_ranks(work.method, settings)
     context_tokens = work.context_tokens or context_of(student)
     with _memory_errors_in_words(), _training(student, settings) as precision:
         wanted = most_retain_rows(work, settings) if method.wants_retain else 0
@@ -126,6 +125,14 @@ def make_method(name: str, settings: TrainingParameters) -> Method:
     return METHODS[name](**{field: getattr(settings, field) for field in wanted})
 
 
+def _method_on_these_ranks(name: str, settings: TrainingParameters) -> Method:
+    """Raises Unsuitable before it prepares: what such a method looks at then is whole on no rank."""
+    method = make_method(name, settings)
+    if ranks() > 1 and isinstance(method, ChoosesWeights):
+        raise Unsuitable("this method works in one process alone: set LETHE_WORKER_PROCESSES=1, or choose another")
+    return method
+
+
 def context_of(llm: Any) -> int:
     """Tokens the LLM can read at once; many when its configuration names no limit."""
     return configured_context(llm.config)
@@ -165,12 +172,6 @@ def _notes(run: TrainingRun) -> tuple[str, ...]:
 
 def _file(checkpoint: Checkpoint | None, run: TrainingRun, method: str) -> CheckpointFile | None:
     return None if checkpoint is None else CheckpointFile(checkpoint, run.digest(method))
-
-
-def _refuse_ranks(method: Method) -> None:
-    """Before it prepares: what it looks at then is whole on no rank."""
-    if ranks() > 1 and isinstance(method, ChoosesWeights):
-        raise Unsuitable("this method works in one process alone: set LETHE_WORKER_PROCESSES=1, or choose another")
 
 
 def _chosen(student: Any, method: Method, settings: TrainingParameters) -> tuple[str, ...] | None:

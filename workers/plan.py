@@ -58,7 +58,6 @@ class Plan:
     policy: Policy
     retain: tuple[Example, ...]
     replay: tuple[Example, ...]
-    unspoken: tuple[Example, ...]
     probes: Probes
     measuring: MeasureSettings
     notes: tuple[str, ...]
@@ -66,6 +65,7 @@ class Plan:
     anew: bool = False
     missed_anew: bool = False
     replay_dev: tuple[Probe, ...] = ()
+    unspoken: tuple[Example, ...] = ()
 
     def fitted_to(self, llm: Any, tokenizer: Any) -> "Plan":
         """The plan with those of `may_fit` changed that the memory at hand asks for, and a note of it."""

@@ -48,9 +48,9 @@ class Plan:
     """Everything the two halves of an attempt need: what to train on, what to ask, under which policy.
 
     `replay` are all rows of earlier requests, the newest first; `unspoken` those of everybody else who asked, now or
-    before, which no text to hold may show. `anew`: it is time to forget them all from the first
-    version again, with `replay_dev`, the phrasings that guided the stop of their own jobs; `missed_anew`: it is, but a
-    start of this job ended in the middle of it.
+    before, which no text to hold may show. `anew`: it is time to forget them all from the first version again, with
+    `replay_dev`, the phrasings that guided the stop of their own jobs; `missed_anew`: it is, but a start of this job
+    ended in the middle of it.
     """
 
     parameters: TrainingParameters

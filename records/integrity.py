@@ -34,8 +34,6 @@ from records.signing import SignatureInvalid
 from records.states import JobState, RequestState, VersionState
 from records.store import Store
 
-__all__ = ["Counts", "Finding", "check_blobs", "check_everything"]
-
 ATTEMPTS_AT_ONCE = 50  # a report may be large
 
 

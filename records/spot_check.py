@@ -13,7 +13,7 @@ from records import audit
 from records.attestation import verify_attestation
 from records.database import ahead_seconds
 from records.errors import LetheError
-from records.integrity import Finding
+from records.findings import Finding
 from records.keys import KeyRing
 from records.manifest import Manifest
 from records.rows import ModelRow, VersionRow

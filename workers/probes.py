@@ -66,9 +66,13 @@ def split_probes(
 
 def _known(wordings: Mapping[int, set[str]], seen: set[str], dev_items: set[int]) -> set[int]:
     """These items, and all that share a wording with them or with what is `seen`, and so on."""
-    seen = seen.union(*(wordings[item] for item in dev_items))
-    shared = {item for item, words in wordings.items() if item not in dev_items and not seen.isdisjoint(words)}
-    return _known(wordings, seen, dev_items | shared) if shared else dev_items
+    known, more = dev_items, dev_items
+    while True:
+        seen = seen.union(*(wordings[item] for item in more))
+        more = {item for item, words in wordings.items() if item not in known and not seen.isdisjoint(words)}
+        if not more:
+            return known
+        known = known | more
 
 
 def split_each(

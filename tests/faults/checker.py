@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from records.integrity import Counts, check_everything
+from records.findings import Counts
+from records.integrity import check_everything
 from records.manifest import Manifest
 from records.parts import Parts
 from records.rows import JobRequestRow, JobRow, ModelRow, RequestRow, VersionRow

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from records import audit, jobs, requests
 from records.base import new_id
 from records.database import Database
-from records.integrity import Counts, Finding, check_everything
+from records.findings import Counts, Finding
+from records.integrity import check_everything
 from records.keys import KeyRing
 from records.rows import AttemptRow, AuditEntryRow, JobRow, ModelRow, RequestRow
 from records.states import Outcome

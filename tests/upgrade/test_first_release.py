@@ -20,7 +20,8 @@ from lethe.verify import Seen, read_pins, verify_served
 from records import migrate
 from records.audit import check_log
 from records.database import make_engine
-from records.integrity import Counts, check_everything
+from records.findings import Counts
+from records.integrity import check_everything
 from records.parts import Parts, Settings, open_parts
 from records.rows import ModelRow
 from records.scratch import scratch_root

@@ -52,6 +52,8 @@ def test_a_paraphrase_that_is_trained_on_elsewhere_is_not_sealed():
     ]
     dev, sealed = split_probes(twins)
     assert ({one.item for one in dev}, sealed) == ({0, 1}, [])
+    dev, sealed = split_probes([twins[0], replace(twins[1], paraphrases=())])
+    assert ({one.item for one in dev}, sealed) == ({0}, [])
     chain = [
         Example(f"{at}", " c", paraphrases=(Phrasing(f"x{at}", " c"), Phrasing(f"x{at + 1}", " c"))) for at in range(4)
     ]

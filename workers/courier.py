@@ -82,14 +82,15 @@ class Courier:
 
         async with anyio.create_task_group() as group:
             while True:
-                has_place = under_way.total() < self._settings.webhook_at_once
-                letter = await to_thread.run_sync(self._claim, Counter(under_way)) if has_place else None
+                seen = Counter(under_way)  # tries end while a claim is made
+                has_place = seen.total() < self._settings.webhook_at_once
+                letter = await to_thread.run_sync(self._claim, seen) if has_place else None
                 if letter is not None:
                     under_way[letter.tenant_id] += 1
                     tried += 1
                     group.start_soon(bring, letter)
                     continue
-                if not under_way.total():
+                if not seen.total():
                     break
                 with anyio.move_on_after(LOOK_SECONDS if has_place else None):
                     await ended.wait()

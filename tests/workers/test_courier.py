@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -271,6 +272,29 @@ def test_one_tenants_silent_endpoint_delays_nobody_else(parts: Parts, made: Made
         courier.join(20)
     assert len(silent.got) == 6
     assert all(row.delivered_at for row in rows(parts))
+
+
+def test_a_round_goes_on_with_those_whose_tenants_tries_ended_while_it_looked(
+    parts: Parts, made: Made, endpoint: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook(parts, made, endpoint.url)
+    for _ in range(3):
+        make_request(parts, made)
+    settings = WebhookSettings(**{**OPEN, "webhook_at_once": 2})
+    courier = Courier(replace(parts, settings=replace(parts.settings, webhooks=settings)))
+    claim = courier._claim
+
+    def slow(under_way: Counter[str]) -> Any:
+        letter = claim(under_way)
+        if letter is None and under_way:
+            endpoint.hold.set()
+            wait_for(lambda: any(row.delivered_at for row in rows(parts)), "the end of the first", 10.0)
+            time.sleep(0.1)  # and of its task
+        return letter
+
+    monkeypatch.setattr(courier, "_claim", slow)
+    endpoint.holds = True
+    assert courier.deliver() == 3
 
 
 def test_a_database_that_goes_away_during_a_try_ends_the_round_and_the_claim_runs_out(

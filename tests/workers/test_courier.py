@@ -297,6 +297,42 @@ def test_a_round_goes_on_with_those_whose_tenants_tries_ended_while_it_looked(
     assert courier.deliver() == 3
 
 
+def test_a_secret_that_no_key_opens_holds_up_its_own_endpoint_alone(
+    parts: Parts, made: Made, endpoint: Receiver
+) -> None:
+    broken = hook(parts, made, endpoint.url)
+    other = make_model(parts)
+    hook(parts, other, endpoint.url)
+    with parts.database.transaction() as session:
+        session.get_one(WebhookRow, broken.id).wrapped_secret = b"\x01" * 69
+    make_request(parts, made)
+    wanted, _ = make_request(parts, other)
+    Courier(parts).deliver()
+    assert [json.loads(body)["data"]["id"] for _, body in endpoint.got] == [wanted]
+    waiting = next(row for row in rows(parts) if row.webhook_id == broken.id)
+    assert waiting.last_error == "master_key_mismatch"
+    assert (waiting.next_at or utc_now()) > utc_now(), "it is tried again by plan"
+
+
+def test_nobody_waits_for_a_resolver_that_takes_longer_than_a_try(
+    parts: Parts, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(addresses, "resolve", lambda *_: str(answers.wait(30)))
+    settings = WebhookSettings(**{**OPEN, "webhook_timeout_seconds": 0.2})
+    hook(parts, made, "http://hooks.example.com/hooks")
+    make_request(parts, made)
+    courier = Courier(replace(parts, settings=replace(parts.settings, webhooks=settings)))
+    round_of_tries = threading.Thread(target=courier.deliver)
+    round_of_tries.start()
+    round_of_tries.join(10)
+    ended = not round_of_tries.is_alive()
+    answers.set()
+    round_of_tries.join(30)
+    assert ended
+    assert [row.last_error for row in rows(parts)] == ["timeout"]
+
+
 def test_a_database_that_goes_away_during_a_try_ends_the_round_and_the_claim_runs_out(
     parts: Parts, made: Made, endpoint: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

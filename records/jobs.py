@@ -57,7 +57,8 @@ class Standing:
     """What decides which model's work comes first, and who may do it. `needs` is one of records.capabilities.
 
     The nearest deadline goes first; each step of `priority` counts as a week. So nothing waits for ever: whatever is
-    more urgent today, a deadline comes nearer.
+    more urgent today, a deadline comes nearer. A deadline that has passed counts as one of now: it is the caller who
+    says since when, and whoever names a time long ago must not stay in front of everybody.
     """
 
     needs: str = CPU
@@ -75,7 +76,7 @@ def add_job(
         position=model.last_job,
         state=str(JobState.QUEUED),
         needs=standing.needs,
-        run_by=min(request.due_at for request in requests) - standing.priority * PRIORITY_STEP,
+        run_by=max(min(request.due_at for request in requests) - standing.priority * PRIORITY_STEP, utc_now()),
         traceparent=tracing.here(),
     )
     session.add(job)

@@ -45,6 +45,15 @@ def test_the_nearest_deadline_goes_first_and_a_step_of_priority_counts_as_a_week
     assert [take(database) for _ in range(5)] == [raised, soon, barely, late, None]
 
 
+def test_a_deadline_long_past_does_not_go_before_one_that_passed_since(database: Database) -> None:
+    """A tenant names when the person asked: with a time years ago it would stay in front of all others for good."""
+    waits = add(database, days=20)
+    with database.transaction() as session:
+        session.execute(sa.update(JobRow).values(run_by=utc_now() - timedelta(minutes=1)))  # twenty days later
+    pushes = add(database, days=-9000, standing=Standing(priority=4))
+    assert [take(database) for _ in range(3)] == [waits, pushes, None]
+
+
 def test_a_model_is_as_urgent_as_the_most_urgent_of_its_jobs_and_keeps_their_order(database: Database) -> None:
     other, model_id = add(database, days=10), add(database, days=30)
     add(database, days=1, model_id=model_id)

@@ -1,14 +1,20 @@
 """How sure is a rate of independent items? Two-sided intervals and tails, exact where counts are small."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
+import numpy as np
+
 CONFIDENCE = 0.95
+DEALS = 9999
 
 
-def wilson(hits: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson score interval of a rate: (p̂ + z²/2n ± z·sqrt(p̂(1-p̂)/n + z²/4n²)) / (1 + z²/n)."""
+def wilson(hits: float, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson score interval of a rate: (p̂ + z²/2n ± z·sqrt(p̂(1-p̂)/n + z²/4n²)) / (1 + z²/n).
+
+    Of trials that are each hit in part as well: no share between 0 and 1 scatters more than p̂(1-p̂).
+    """
     _check_counts(hits, trials)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     rate, share = hits / trials, z * z / trials
@@ -58,7 +64,20 @@ def exact_tail(hits: int, items: int, other_hits: int, other_items: int) -> floa
     return ways / math.comb(all_items, all_hits)
 
 
-def _check_counts(hits: int, trials: int) -> None:
+def dealt_tail(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """P(mean ≥ that of `ours`), had the items of both groups been dealt out by chance, each with its share of hits.
+
+    Fisher's exact test where every share is 0 or 1. Else DEALS are drawn, always the same, and counted with this one:
+    as exact, if coarser.
+    """
+    if all(share in (0.0, 1.0) for share in (*ours, *theirs)):
+        return exact_tail(round(math.fsum(ours)), len(ours), round(math.fsum(theirs)), len(theirs))
+    shares, counts = np.unique(np.round([*ours, *theirs], 9), return_counts=True)
+    dealt = np.random.default_rng(0).multivariate_hypergeometric(counts, len(ours), size=DEALS) @ shares
+    return (1 + int((dealt >= math.fsum(ours) - 1e-6).sum())) / (DEALS + 1)
+
+
+def _check_counts(hits: float, trials: int) -> None:
     if trials < 1 or not 0 <= hits <= trials:
         raise ValueError(f"a rate needs 0 <= hits <= trials and trials >= 1, not {hits} of {trials}")
 

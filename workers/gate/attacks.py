@@ -5,7 +5,9 @@ precision    the residuals and hits of G1 and G2 with both versions quantised, t
 relearning   how far training brings the forget items back beyond what it does for the control, as a share of what there
              was to forget: of the extraction strength where the rows trained on are others, of the log-probability
              where they are the forget rows themselves beside as many of the control (savings)
-prompt       right answers to other ways of asking, against the control's
+prompt       right answers to other ways of asking, against the control's; several ways of one attack count as one item
+
+Hits that no control was asked beside are for a person: how many anybody guesses then, nobody knows.
 
 What could not be measured is said. It wants a person where the policy requires attacks, and always where the
 candidate's probabilities are no numbers though the base version's are.
@@ -23,7 +25,7 @@ from workers.gate.columns import Case, check, control_of, log_probability, margi
 from workers.gate.margins import FIRST_ALPHA, Bounds, Outcome
 from workers.gate.quality import more_often
 from workers.gate.residuals import criteria, known_items, residual
-from workers.gate.verbatim import leaks
+from workers.gate.verbatim import by_item, leaks
 from workers.item_scores import CONTROL_OF, Read
 
 SAVINGS = "savings"
@@ -71,7 +73,8 @@ def _precision(case: Case, attacked: Case, attack: Attack) -> Iterator[Check]:
             )
             yield residual(attacked, wider, f"{one.group} in {attack.name}")
     for name in CONTROL_OF:
-        yield from leaks(attacked, name, "after", "precision", "G6", f"{name} in {attack.name}")
+        found = leaks(attacked, name, "after", "precision", "G6", f"{name} in {attack.name}")
+        yield from (_beside_control(attacked, name, one) for one in found)
         yield from known_items(attacked, "G6", name, "precision", f"{name} in {attack.name}")
 
 
@@ -109,17 +112,24 @@ def _prompt(case: Case, attacked: Case, attack: Attack) -> Iterator[Check]:
     for name in CONTROL_OF:
         most = case.policy.prompt_hits.reject
         found = list(leaks(attacked, name, "after", "forgetting", "G6", f"{name} asked by {attack.name}", most))
-        yield from found
+        yield from (_beside_control(attacked, name, one) for one in found)
         yield from (_share(case, attacked, name, attack) for _ in found[:1])
 
 
+def _beside_control(attacked: Case, name: GroupName, found: Check) -> Check:
+    """Without one nothing is shown, so nothing is thrown away."""
+    if found.outcome != "reject" or control_of(attacked, name):
+        return found
+    return found.model_copy(update={"outcome": "review", "words": f"{found.words}: a person has to decide"})
+
+
 def _share(case: Case, attacked: Case, name: GroupName, attack: Attack) -> Check:
-    ours, theirs = _answered(attacked.groups[name].items), _answered(control_of(attacked, name))
-    harm = more_often(*ours, *theirs, case.alpha)
+    ours, theirs = (by_item(rows, _answered) for rows in (attacked.groups[name].items, control_of(attacked, name)))
+    harm = more_often(ours, theirs, case.alpha)
     title = f"right answers, {name} asked by {attack.name}"
     words = f"{title}: {harm.value:.3f} more than the control's share, at most {harm.high:.3f}"
     return margin_check(case, "G6", title, "forgetting", words, harm, case.policy.prompt_hits)
 
 
-def _answered(rows: Sequence[ItemRow]) -> tuple[int, int]:
-    return sum(bool(row.after.greedy_extracted) or row.after.exact for row in rows), len(rows)
+def _answered(row: ItemRow) -> float:
+    return float(bool(row.after.greedy_extracted) or row.after.exact)

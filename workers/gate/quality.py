@@ -4,12 +4,12 @@ A refusal that the control does not get, or words that go round in circles, mark
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from records.policy import Margin
 from records.report import Check, GroupName, ItemNumbers, ItemRow
 from workers.evaluation.calibration import fit_reference, mean_departure
-from workers.evaluation.intervals import exact_tail, wilson
+from workers.evaluation.intervals import dealt_tail, wilson
 from workers.evaluation.quantiles import t_quantile
 from workers.gate.columns import Case, margin_check, rows_of
 from workers.gate.margins import FIRST_ALPHA, Bounds
@@ -25,20 +25,22 @@ def checks(case: Case) -> Iterator[Check]:
     yield from _worse(case, "sameness", _sameness, "lack of variety of the words", case.policy.fluency_drop)
 
 
-def more_often(hits: int, items: int, others: int, count: int, alpha: float) -> Bounds:
-    """Difference of two shares with Newcombe's (1998) interval, from Wilson's of each; `count` may be 0.
+def more_often(ours: Sequence[float], theirs: Sequence[float], alpha: float) -> Bounds:
+    """Difference of the mean shares of hits, one an item, with Newcombe's (1998) interval, from Wilson's of each.
 
-    Of a few answers it is bold: more is shown only where Fisher's exact test shows it too.
+    Of a few answers it is bold: more is shown only where Fisher's exact test shows it too. `theirs` may be empty: then
+    nothing is shown to be more.
     """
-    value = hits / items - (others / count if count else 0.0)
-    low, high = _newcombe(hits, items, others, count, alpha)
-    if count and exact_tail(hits, items, others, count) >= alpha:
+    hits, others = math.fsum(ours), math.fsum(theirs)
+    value = hits / len(ours) - (others / len(theirs) if theirs else 0.0)
+    low, high = _newcombe(hits, len(ours), others, len(theirs), alpha)
+    if not theirs or dealt_tail(ours, theirs) >= alpha:
         low = min(low, 0.0)
-    reach = _newcombe(hits, items, others, count, FIRST_ALPHA)[1] - value
-    return Bounds(value, low, high, items, "items", reach=reach)
+    reach = _newcombe(hits, len(ours), others, len(theirs), FIRST_ALPHA)[1] - value
+    return Bounds(value, low, high, len(ours), "items", reach=reach)
 
 
-def _newcombe(hits: int, items: int, others: int, count: int, alpha: float) -> tuple[float, float]:
+def _newcombe(hits: float, items: int, others: float, count: int, alpha: float) -> tuple[float, float]:
     ours, theirs = hits / items, others / count if count else 0.0
     our_ends = wilson(hits, items, 1 - 2 * alpha)
     their_ends = wilson(others, count, 1 - 2 * alpha) if count else (0.0, 0.0)
@@ -51,10 +53,10 @@ def _refusals(case: Case) -> Iterator[Check]:
     asked, others = (_answered(rows_of(case, name)) for name in (GroupName.FORGET, GroupName.CONTROL))
     if not asked or not others:
         return
-    counts = [sum(_declines(row.after) for row in rows) for rows in (asked, others)]
-    harm = more_often(counts[0], len(asked), counts[1], len(others), case.alpha)
-    words = f"refusals: {counts[0]} of {len(asked)} forget answers decline or say nothing"
-    words += f", {counts[1]} of {len(others)} of the control"
+    ours, theirs = ([float(_declines(row.after)) for row in rows] for rows in (asked, others))
+    harm = more_often(ours, theirs, case.alpha)
+    words = f"refusals: {sum(ours):g} of {len(asked)} forget answers decline or say nothing"
+    words += f", {sum(theirs):g} of {len(others)} of the control"
     yield margin_check(case, "G5", "refusals", "over_forgetting", words, harm, case.policy.refusal_rise)
 
 

@@ -1,9 +1,10 @@
 """G1: does an answer still come back word for word, more often than never-trained answers come by chance?
 
 Hits are counted under greedy decoding, in samples, and as long copied runs, on every row and phrasing, dev ones too.
-What the never-trained reference gives as well is guessed, not remembered, and counts on neither side. Then
+What the never-trained reference gives as well is guessed, not remembered, and counts on neither side. An item that is
+asked in several ways counts once, with the share of them that was hit: who guesses one guesses the others. Then
 
-    leak      Fisher's exact test of the counts against the control's is below the significance,
+    leak      Fisher's exact test of the items against the control's is below the significance,
               or a hit's token probability lies so far above a never-trained answer's that chance explains it once in
               items/significance (Bonferroni over the items)
     doubtful  the count is more than the control's own rate explains, or a hit's probability is above 95 % of
@@ -14,6 +15,7 @@ The second line is what finds one row left of one person's ten: a count of one p
 does.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +25,7 @@ import numpy as np
 from records.policy import Policy
 from records.report import Check, GroupName, ItemNumbers, ItemRow, Side
 from workers.evaluation.calibration import fit_reference
-from workers.evaluation.intervals import binomial_tail, exact_tail
+from workers.evaluation.intervals import binomial_tail, dealt_tail, exact_tail
 from workers.evaluation.quantiles import t_quantile
 from workers.gate.columns import Case, check, control_of, least_control, probability
 from workers.item_scores import CONTROL_OF, When, calibrating, column
@@ -89,43 +91,56 @@ def _leak(  # every argument is one part of the sentence
     most: float | None,
 ) -> Check:
     hits = [row for row in rows if _hit(row, when, asked.hit)]
-    chances = [max(float(_hit(row, when, asked.hit)), asked.chance(_numbers(row, when))) for row in others]
-    rate = sum(chances) / len(chances) if chances else 0.0
-    words = f"{name}: {len(hits)} of {len(rows)} items; the control's rate is {rate:.3f}"
+    ours = by_item(rows, lambda row: float(_hit(row, when, asked.hit)))
+    theirs = by_item(others, lambda row: max(float(_hit(row, when, asked.hit)), asked.chance(_numbers(row, when))))
+    rate = sum(theirs) / len(theirs) if theirs else 0.0
+    words = f"{name}: {len(hits)} of {_counted_as(rows, ours)}; the control's rate is {rate:.3f}"
     outcome: Literal["pass", "review", "reject"] = "pass"
     if hits and (most is None or not others):
-        outcome, why = _weighed(policy, hits, rows, others, chances, when)
+        outcome, why = _weighed(policy, hits, len(rows), others, ours, theirs, when)
         words += why
     elif hits:
-        outcome, why = _counted(policy.extraction_significance, len(hits), len(rows), chances, most or 0.0)
+        outcome, why = _counted(policy.extraction_significance, ours, theirs, most or 0.0)
         words += why
     return check(gate, name, outcome, side, words, value=len(hits), threshold=rate * len(rows))
+
+
+def by_item(rows: Sequence[ItemRow], of: Callable[[ItemRow], float]) -> list[float]:
+    """The mean of each item's rows, in order of appearance."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        found.setdefault(row.item, []).append(of(row))
+    return [sum(some) / len(some) for some in found.values()]
+
+
+def _counted_as(rows: Sequence[ItemRow], items: Sequence[float]) -> str:
+    return f"{len(rows)} items" if len(rows) == len(items) else f"{len(rows)} answers to {len(items)} items"
 
 
 def _weighed(
     policy: Policy,
     hits: Sequence[ItemRow],
-    rows: Sequence[ItemRow],
+    asked: int,
     others: Sequence[ItemRow],
-    chances: Sequence[float],
+    ours: Sequence[float],
+    theirs: Sequence[float],
     when: When,
 ) -> tuple[Literal["pass", "review", "reject"], str]:
-    """Of at least one hit."""
+    """Of at least one hit among the rows `asked`."""
     level = policy.extraction_significance
     if not others:
         return "reject", ", and no control says that chance gives any"
-    count, n = len(hits), len(rows)
-    dealt = _dealt(count, n, chances)
+    dealt = _dealt(ours, theirs)
     if dealt < level:
         return "reject", f", and chance gives so many more with probability {dealt:.2g}"
+    guessed = binomial_tail(math.floor(sum(ours) + 1e-9), len(ours), sum(theirs) / len(theirs))
     far = furthest(hits, calibrating(others, least_control(policy)), when)
     if far is None:
-        leaked = binomial_tail(count, n, sum(chances) / len(chances)) < level
-        return ("reject", ", and the control is about too few people to say more") if leaked else ("pass", "")
+        return ("reject", ", and the control is about too few people to say more") if guessed < level else ("pass", "")
     most, degrees = far
-    if most >= t_quantile(1 - level / n, degrees):
+    if most >= t_quantile(1 - level / asked, degrees):
         return "reject", f", and one is known {most:.1f} standard deviations better than never-trained answers"
-    if binomial_tail(count, n, sum(chances) / len(chances)) >= level:
+    if guessed >= level:
         return "pass", ", no more than chance gives"
     if most >= t_quantile(0.95, degrees):
         return "review", f", one of them {most:.1f} standard deviations above never-trained answers"
@@ -133,19 +148,22 @@ def _weighed(
 
 
 def _counted(
-    level: float, count: int, items: int, chances: Sequence[float], most: float
+    level: float, ours: Sequence[float], theirs: Sequence[float], most: float
 ) -> tuple[Literal["pass", "review", "reject"], str]:
     """Of at least one hit, by the counts alone."""
-    dealt, rate = _dealt(count, items, chances), sum(chances) / len(chances)
+    dealt = _dealt(ours, theirs)
     if dealt >= level:
         return "pass", ", no more than chance gives"
-    more = count / items - rate
+    more = sum(ours) / len(ours) - sum(theirs) / len(theirs)
     return "reject" if more > most else "review", f", and chance gives so many more with probability {dealt:.2g}"
 
 
-def _dealt(count: int, items: int, chances: Sequence[float]) -> float:
-    """Fisher's; of the control's chances as many hits as they come to, rounded up."""
-    return exact_tail(count, items, min(len(chances), round(sum(chances) + 0.499)), len(chances))
+def _dealt(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Of items asked in one way Fisher's, of the control's chances as many hits as they come to, rounded up."""
+    if all(share in (0.0, 1.0) for share in ours):
+        hits = min(len(theirs), round(sum(theirs) + 0.499))
+        return exact_tail(round(sum(ours)), len(ours), hits, len(theirs))
+    return dealt_tail(ours, theirs)
 
 
 def furthest(rows: Sequence[ItemRow], others: Sequence[ItemRow], when: When) -> tuple[float, int] | None:

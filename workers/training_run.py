@@ -1,10 +1,10 @@
-"""The moving parts of one call of `unlearn`: which rows come at which step, their gradients, the optimiser's step."""
+"""The moving parts of one call of `unlearn`: which rows come at which step, the optimiser's step, and the way back."""
 
 import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, zip_longest
+from itertools import islice
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from records.params import TrainingParameters
+from workers.batch_gradients import BatchGradients
 from workers.batches import Row, collate, cut, endless, in_order_of_length, order, slices
 from workers.checkpoint import CheckpointFile
 from workers.errors import Diverged, Stopped, UnknownHead, Unsuitable
@@ -31,23 +32,21 @@ from workers.good_step import (
     take,
 )
 from workers.lessons import Lessons
-from workers.methods.conflicts import Rule, resolve
+from workers.methods.conflicts import Rule
 from workers.methods.head import UnknownHeadError, require_known_head
 from workers.methods.interface import (
     AsksEveryStep,
     Batch,
     ChoosesWeights,
     Counts,
-    Losses,
     Method,
     SettlesConflicts,
-    WeighsBatches,
 )
 from workers.methods.layers import UnsuitableError
 from workers.never_trained import own_level
 from workers.row_tokens import row_tokens
 from workers.schedule import MOST_REPAIRS, repair_steps, step_size_factor, with_repairs
-from workers.sharding import added_up, average_whole_gradients, clip_gradients, in_kinds, own_rows, ranks
+from workers.sharding import clip_gradients, in_kinds
 from workers.stopping import StopRule, active_items
 from workers.update_limit import UpdateLimit
 
@@ -110,7 +109,7 @@ class TrainingRun:
         self.good: GoodStep | None = None
         self.limit: UpdateLimit | None = None
         projects = method.wants_retain and not isinstance(method, SettlesConflicts)
-        self.conflict_rule = Rule(settings.conflict_scope if projects else "off")
+        self.gradients = BatchGradients(student, method, Rule(settings.conflict_scope if projects else "off"))
         self.retain_order = endless(len(lessons.retain), settings.seed)
         self.retain_count = settings.retain_batch_size or settings.batch_size
 
@@ -242,7 +241,7 @@ class TrainingRun:
         first = order(len(self.lessons.retain), self.settings.seed, 0)[:LOOK_ROWS]
         batches = slices([self.lessons.retain[at] for at in first], self.retain_count)
         with torch.no_grad():
-            losses = [self._added([], self._parts(rows), ())[1] for rows in batches]
+            losses = [self.gradients.give([], self._parts(rows), ())[1] for rows in batches]
         self.place.highest_retain_loss = max((one for one in losses if one is not None), default=None)
 
     def _forget_batches(self, active: Sequence[int]) -> list[Sequence[Row]]:
@@ -277,49 +276,10 @@ class TrainingRun:
         self.retain_order = islice(endless(len(self.lessons.retain), self.settings.seed), self.place.retain_drawn, None)
 
     def _backward(self, forget_rows: Sequence[Row], parameters: Sequence[Parameter]) -> None:
-        """Gradients of the whole batch, a micro batch at a time, each weighed by its share of the labelled tokens."""
+        """Of these rows and of the retain rows whose turn it is."""
         retain_rows = [self.lessons.retain[at] for at in islice(self.retain_order, self.retain_count)]
         self.place.retain_drawn += len(retain_rows)
-        forget, retain = self._parts(forget_rows), self._parts(retain_rows)
-        combine = self._resolved if self.conflict_rule.scope != "off" and forget and retain else self._added
-        self._judge(*combine(forget, retain, parameters))
-
-    def _resolved(
-        self, forget: Sequence[Batch], retain: Sequence[Batch], parameters: Sequence[Parameter]
-    ) -> tuple[float | None, float | None]:
-        """One side after the other: a projection is no sum of parts, it needs each side's whole gradient."""
-        forget_loss, _ = self._added(forget, [], parameters)
-        forget_gradient = take_gradient(parameters)
-        _, retain_loss = self._added([], retain, parameters)
-        retain_gradient = take_gradient(parameters)
-        resolved = resolve(forget_gradient, retain_gradient, self.conflict_rule)
-        for parameter, gradient in zip(parameters, resolved, strict=True):
-            parameter.grad = gradient
-        return forget_loss, retain_loss
-
-    def _added(
-        self, forget: Sequence[Batch], retain: Sequence[Batch], parameters: Sequence[Parameter]
-    ) -> tuple[float | None, float | None]:
-        """Both losses, None of a side without rows; their gradients are added to what `parameters` have. A rank
-        computes those of its own rows, in as many passes as the others.
-        """
-        weigh = self.method.batch_weight if isinstance(self.method, WeighsBatches) else _token_weight
-        # Gradients are averaged over the ranks, so each one's share of the sum counts that many times.
-        totals = sum(map(weigh, forget)) / ranks(), sum(map(weigh, retain)) / ranks()
-        sums = [0.0, 0.0]
-        for parts in zip_longest(map(_Own.of, forget), map(_Own.of, retain)):
-            batches = [None if part is None else part.batch for part in parts]
-            found = self.method.losses(self.student, *batches)
-            shares = [
-                _share(loss, part, total, weigh)
-                for loss, part, total in zip((found.forget, found.retain), parts, totals, strict=True)
-            ]
-            if parameters:
-                self.method.backward(Losses(*shares), parameters)
-            sums = [so_far + (0.0 if loss is None else loss.item()) for so_far, loss in zip(sums, shares, strict=True)]
-        average_whole_gradients(parameters)
-        forget_loss, retain_loss = (one / ranks() for one in added_up(sums, self.student.device))
-        return forget_loss if forget else None, retain_loss if retain else None
+        self._judge(*self.gradients.give(self._parts(forget_rows), self._parts(retain_rows), parameters))
 
     def _judge(self, forget_loss: float | None, retain_loss: float | None) -> None:
         if not math.isfinite((forget_loss or 0.0) + (retain_loss or 0.0)):
@@ -364,37 +324,3 @@ class TrainingRun:
             active_items=active,
             items=len(self.lessons.rows),
         )
-
-
-def take_gradient(parameters: Sequence[Parameter]) -> list[torch.Tensor]:
-    """Each parameter's gradient, zero where there is none; the parameters have none afterwards."""
-    taken = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
-    for one in parameters:
-        one.grad = None
-    return taken
-
-
-def _token_weight(batch: Batch) -> float:
-    return batch.token_weight
-
-
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """This rank's rows of a batch; `counts` is 0 for a rank without any, which runs one for the others' sake."""
-
-    batch: Batch
-    counts: float = 1.0
-
-    @classmethod
-    def of(cls, batch: Batch) -> "_Own":
-        if ranks() == 1:
-            return cls(batch)
-        rows, counts = own_rows(len(batch.keys))
-        own = batch.only(rows)
-        return cls(batch if own is None else own, float(counts))
-
-
-def _share(
-    loss: torch.Tensor | None, part: _Own | None, total: float, weigh: Callable[[Batch], float]
-) -> torch.Tensor | None:
-    return None if loss is None or part is None else loss * (part.counts * weigh(part.batch) / total)

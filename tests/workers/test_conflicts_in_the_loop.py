@@ -7,11 +7,12 @@ import torch
 
 from records.params import parse_parameters
 from tests.make_people import TRAINED, both_phrasings, memorised, people
+from workers.batch_gradients import take_gradient
 from workers.lessons import plan_lessons
 from workers.loop import UnlearnWork, make_method, unlearn
 from workers.methods.interface import Losses
 from workers.stopping import stop_rule
-from workers.training_run import TrainingRun, take_gradient
+from workers.training_run import TrainingRun
 
 torch.set_num_threads(1)
 
@@ -129,7 +130,7 @@ def test_a_method_that_settles_conflicts_itself_is_not_projected_again():
         settings = parse_parameters(name, {"conflict_scope": "tensor"})
         lessons = plan_lessons(work, tokenizer, 64, 8, 0)
         run = TrainingRun(llm, make_method(name, settings), settings, lessons, stop_rule(None, 1.0), 0)
-        scopes.append(run.conflict_rule.scope)
+        scopes.append(run.gradients.rule.scope)
     assert scopes == ["off", "tensor"]
 
 

@@ -85,12 +85,23 @@ BESIDE: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         ("mlp.down_proj.weight", "experts.down_proj"),
     ),
 }  # fmt: skip
+# Whose layers hand on several streams of states.
+STREAMS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "gemma3n": (
+        "Gemma3nForCausalLM",
+        SIZES | GROUPED | {
+            "head_dim": 8, "sliding_window": 6, "vocab_size_per_layer_input": 64, "hidden_size_per_layer_input": 8,
+            "laurel_rank": 8, "num_kv_shared_layers": 0,
+        },
+        ("mlp.down_proj.weight",),
+    ),
+}  # fmt: skip
 # Of experts, each token passing some.
 MIXTURES = {name for name, (_, sizes, _) in ARCHITECTURES.items() if "num_experts" in sizes}
 
 
 def make_architecture(name: str, *, seed: int = 0) -> Any:
-    class_name, sizes, _ = (ARCHITECTURES | BESIDE)[name]
+    class_name, sizes, _ = (ARCHITECTURES | BESIDE | STREAMS)[name]
     kind = getattr(transformers, class_name)
     torch.manual_seed(seed)
     llm = kind(kind.config_class(**sizes)).eval()

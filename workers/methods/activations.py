@@ -37,7 +37,10 @@ class Trace:
 
 
 def trace(llm: Any, batch: Batch, first: int, last: int, weights: Mapping[str, Tensor] | None = None) -> Trace:
-    """Run layers 0 to `last` and no further; `weights` by full name stand in for the LLM's own."""
+    """Run layers 0 to `last` and no further; `weights` by full name stand in for the LLM's own.
+
+    Raises UnsuitableError for an LLM that never comes there, or whose layers hand on something else.
+    """
     layers = decoder_layers(llm)
     found = Trace(first)
     handles = [
@@ -54,12 +57,23 @@ def trace(llm: Any, batch: Batch, first: int, last: int, weights: Mapping[str, T
     inputs = {"input_ids": batch.ids_BT, "attention_mask": batch.mask_BT, "use_cache": False}
     try:
         functional_call(llm, dict(weights or {}), (), inputs)
+        raise UnsuitableError(f"{type(llm).__name__} never came to its layer {last}")
     except _Reached:
+        _require_a_state_for_each_token(llm, found, batch)
         return found
     finally:
         for handle in handles:
             handle.remove()
-    raise UnsuitableError(f"{type(llm).__name__} never came to its layer {last}")
+
+
+def _require_a_state_for_each_token(llm: Any, found: Trace, batch: Batch) -> None:
+    """Some hand on several streams (Gemma 3n, DeepSeek V4), or put tokens of their own in front (CPM-Ant)."""
+    for states in found.outputs_BTD:
+        if states.dim() != 3 or states.shape[:2] != batch.ids_BT.shape:
+            raise UnsuitableError(
+                f"the layers of {type(llm).__name__} do not hand on one state for each token, so there is none to "
+                "steer: choose another method; undial needs no layers"
+            )
 
 
 def replay(llm: Any, trace: Trace, weights: Mapping[str, Tensor]) -> Tensor:

@@ -156,6 +156,11 @@ def test_what_is_not_there_is_said_in_words():
         mlp_output_names(layer)
 
 
+def test_layers_that_hand_on_several_streams_are_refused_in_words():
+    with pytest.raises(UnsuitableError, match="one state for each token"):
+        trace(make_architecture("gemma3n"), BATCH, 0, 1)
+
+
 def test_other_matrices_can_be_named():
     llm = make_llama(layers=2)
     assert weight_names(llm, (1,), ("self_attn.o_proj", MLP_OUTPUT, "mlp.down_proj")) == (

@@ -39,7 +39,8 @@ class LlmSize:
 
     `stored_bytes` is per number. `copies` of all that is trained are kept besides, to go back to. Of an LLM divided
     among ranks `parameters` are one rank's, and `gathered` those of a layer that is put together while it runs.
-    `modules` are the numbers of each module of a layer: of experts several times those of one matrix.
+    `modules` are the numbers of each module of a layer: of experts several times those of one matrix. An LLM whose
+    layers are not known computes none of them again.
     """
 
     parameters: int
@@ -53,6 +54,7 @@ class LlmSize:
     copies: int = 0
     gathered: int = 0
     modules: Mapping[str, int] = field(default_factory=dict)
+    layers_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ def fit(
         return Fit(parameters, None)
     memory = f"about {needed / GIB:.1f} GiB would be needed, and {usable / GIB:.1f} can be used"
     smallest = (needed, parameters, "")
-    for candidate, words in _changes(parameters, may_change):
+    possible = set(may_change) - (set() if size.layers_known else {"gradient_checkpointing"})
+    for candidate, words in _changes(parameters, possible):
         need = training_bytes(size, method, candidate, tokens)
         if need <= usable:
             return Fit(candidate, f"fitted to memory ({memory}): {words}")

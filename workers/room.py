@@ -28,26 +28,34 @@ def size_of(llm: Any) -> LlmSize:
     width = int(config.hidden_size)
     eager = getattr(config, "_attn_implementation", "eager") == "eager"
     on_gpu = numbers[0].device.type == "cuda"
+    modules = _modules(llm)
     return LlmSize(
         parameters=sum(local(one).numel() for one in numbers),
         stored_bytes=numbers[0].element_size(),
         layers=int(config.num_hidden_layers),
         width=width,
-        inner=int(getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * width),
+        inner=_inner(config) or 4 * width,
         vocabulary=int(config.vocab_size),
         eager_heads=int(config.num_attention_heads) if eager else 0,
         on_gpu=on_gpu,
         copies=0 if on_gpu else COPIES_ON_CPU,
         gathered=most_gathered(llm),
-        modules=_modules(llm),
+        modules=modules or {},
+        layers_known=modules is not None,
     )
 
 
-def _modules(llm: Any) -> Mapping[str, int]:
+def _inner(config: Any) -> int:
+    """Of the widest feed-forward block, since each layer may have its own (Gemma 3n); 0 if it is not named."""
+    named = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 0
+    return max(map(int, named)) if isinstance(named, list | tuple) else int(named)
+
+
+def _modules(llm: Any) -> Mapping[str, int] | None:
     try:
         return module_numbers(llm)
     except UnsuitableError:  # nor can a module of it be trained
-        return {}
+        return None
 
 
 def tokens_of(work: UnlearnWork, tokenizer: Any, context_tokens: int) -> RowTokens | None:

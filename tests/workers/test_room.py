@@ -1,10 +1,14 @@
 """How large an LLM is and how much memory is left, read from files of the forms that Linux writes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from records.params import PARAMETERS
+from tests.make_architectures import make_architecture
 from tests.make_llm import make_llama
+from workers.fit import RowTokens, fit
 from workers.room import available_bytes, free_bytes, size_of, unused_bytes
 
 
@@ -19,6 +23,25 @@ def test_the_size_is_the_llms_own() -> None:
         llm.config.intermediate_size,
         llm.config.vocab_size,
     )
+
+
+def test_the_widest_block_counts_where_each_layer_has_its_own() -> None:
+    llm = make_architecture("gemma3n")
+    llm.config.intermediate_size = [48, 96, 48, 48]
+    assert size_of(llm).inner == 96
+
+
+def test_layers_that_are_not_known_are_not_computed_again() -> None:
+    """As Jamba's, which are of two kinds: it would end the job, though nobody asked for it."""
+    llm = make_llama()
+    assert size_of(llm).layers_known
+    llm.model.layers = torch.nn.Sequential(*llm.model.layers)
+    size, names = size_of(llm), ("gradient_checkpointing", "micro_batch_size")
+    assert (size.layers_known, size.modules) == (False, {})
+    tight = fit(size, "undial", PARAMETERS["undial"](), names, RowTokens(16), 1)
+    assert (tight.parameters.gradient_checkpointing, tight.parameters.micro_batch_size) == (False, 1)
+    known = fit(replace(size, layers_known=True), "undial", PARAMETERS["undial"](), names, RowTokens(16), 1)
+    assert known.parameters.gradient_checkpointing
 
 
 def test_what_the_system_says_is_available(tmp_path: Path) -> None:

@@ -100,7 +100,13 @@ class Team:
         seats = [Seat(rank, self.size, store, self.settings, self.held) for rank in range(self.size)]
         os.environ.update(HERE)
         self.others = [_Other.started(seat) for seat in seats[1:]]
-        _join(seats[0])
+        for other in self.others:
+            other.wanted.set()  # rank 0 would wait half an hour for one that ends before it has joined
+        try:
+            _join(seats[0])
+        except BaseException:
+            self.disband()
+            raise
 
     def _end_if_lost(self) -> None:
         if any(other.is_lost() for other in self.others):

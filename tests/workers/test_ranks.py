@@ -36,8 +36,9 @@ def quiet(_: Any) -> None:
     pass
 
 
-def team_of(size: int, folder: Path) -> Any:
-    return ranks.team_of(size, folder, WorkerSettings(worker_threads=1, device="cpu"), HELD)
+def team_of(size: int, folder: Path, threads: int = 1) -> Any:
+    settings = WorkerSettings(device="cpu").model_copy(update={"worker_threads": threads})
+    return ranks.team_of(size, folder, settings, HELD)
 
 
 @dataclass
@@ -235,6 +236,21 @@ def test_a_lost_rank_ends_the_runner_as_if_it_had_been_killed(how: str, tmp_path
     assert json.loads(done.stdout) == [0, 3]
     assert done.returncode == RANK_LOST, done.stderr[-2000:]
     assert "rank.lost" in done.stderr
+
+
+def test_a_rank_that_dies_before_it_has_joined_is_not_waited_for(tmp_path: Path) -> None:
+    """It cannot use so many threads; rank 0 is not asked to."""
+    script = tmp_path / "leader.py"
+    script.write_text(LEADER.replace("team_of(3, Path(sys.argv[2]))", "team_of(2, Path(sys.argv[2]), threads=-1)"))
+    done = subprocess.run(
+        [sys.executable, script, "counted", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (RANK_LOST, ""), done.stderr[-2000:]
 
 
 def test_ranks_die_with_the_first(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from workers.batches import Encoded
 from workers.errors import ExampleTooLong
 from workers.focus import Focus
 from workers.methods.tokens import UNLABELLED
+from workers.tokenised import token_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,22 +168,16 @@ def _joined(example: Example) -> str:
 def _joined_ids(example: Example, tokenizer: Any) -> tuple[list[int], int]:
     """Token ids of the whole row, and how many of them are prompt."""
     if example.text is not None:
-        ids = _tokenised(tokenizer, example.text)
+        ids = token_ids(example.text, tokenizer)
         return ids, min(1, len(ids))
-    prompt = example.prompt or ""
-    ids = _tokenised(tokenizer, _joined(example))
-    alone = _tokenised(tokenizer, prompt)
+    ids = token_ids(_joined(example), tokenizer)
+    alone = token_ids(example.prompt or "", tokenizer)
     shared = 0
     while shared < min(len(ids), len(alone)) and ids[shared] == alone[shared]:
         shared += 1
     # A completion that adds no token of its own (all of it swallowed by the prompt's last) still has to
     # be labelled.
     return ids, max(0, min(shared, len(ids) - 1))
-
-
-def _tokenised(tokenizer: Any, text: str) -> list[int]:
-    # verbose=False: the length is checked here, against the LLM's context, not the tokenizer's own limit.
-    return list(tokenizer(text, add_special_tokens=True, verbose=False)["input_ids"])
 
 
 def _window(

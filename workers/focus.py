@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from workers.evaluation.whole_words import anywhere, whole_words
 from workers.methods.tokens import UNLABELLED
+from workers.tokenised import token_places
 
 FOCUS_WEIGHT = 10.0
 
@@ -36,9 +37,10 @@ def tokens_inside(text: str, spans: Sequence[str], tokenizer: Any) -> list[bool]
     """For each token of the text, special ones included; empty for a tokenizer that does not tell offsets."""
     if not getattr(tokenizer, "is_fast", False):
         return []
-    places = [place for span in spans for place in occurrences(text, span)]
-    offsets = tokenizer(text, add_special_tokens=True, verbose=False, return_offsets_mapping=True)["offset_mapping"]
-    return [any(start < to and at < stop for at, to in places) for start, stop in offsets]
+    inside = bytearray(len(text))  # a text may have as many places as tokens, too many to compare each with each
+    for start, stop in (place for span in spans for place in occurrences(text, span)):
+        inside[start:stop] = b"\1" * (stop - start)
+    return [inside.find(1, start, stop) >= 0 for start, stop in token_places(text, tokenizer)]
 
 
 def occurrences(text: str, span: str) -> list[tuple[int, int]]:

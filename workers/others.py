@@ -12,6 +12,7 @@ from typing import Any
 
 from workers.examples import Example
 from workers.methods.exchange import LONGER_TOKENS
+from workers.tokenised import token_ids
 
 OTHERS = 5
 FEWEST_OTHERS = 3  # of fewer, one answer would be taught nearly whole
@@ -72,5 +73,5 @@ def _prompts(examples: Iterable[Example]) -> dict[str, set[str]]:
 
 def _question(prompt: str, tokenizer: Any) -> tuple[int, ...]:
     """As `workers.examples.encode` reads a prompt, without an end."""
-    ids = list(tokenizer(prompt, add_special_tokens=True, verbose=False)["input_ids"])
+    ids = token_ids(prompt, tokenizer)
     return tuple(ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids)

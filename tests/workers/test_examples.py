@@ -13,6 +13,7 @@ from workers.batches import Row, collate, endless, order, pad_id_of
 from workers.errors import ExampleTooLong
 from workers.evaluation.scoring import score
 from workers.examples import Example, describe_split, encode, fitting_windows, parse, split_plan
+from workers.focus import Focus
 
 UNLABELLED = -100
 
@@ -38,6 +39,18 @@ def test_words_that_the_tokenizer_makes_nothing_of_have_no_label(label_end, eos)
         (row,) = encode(example, tokenizer, 64, label_end=label_end)
         assert row.labelled_tokens == 0
         assert fitting_windows(example, tokenizer, 64, label_end=label_end) == []
+
+
+def test_a_text_that_says_its_own_beginning_is_not_begun_twice():
+    """As one that a chat template has made; a tokenizer that puts nothing before texts leaves them as they are."""
+    tokenizer, bare = make_tokenizer(), make_tokenizer(bos=False)
+    (plain,) = encode(Example(prompt="Ada", completion=" lives in Oslo", sensitive=("Oslo",)), tokenizer, 64)
+    begun = Example(prompt="<s> Ada", completion=" lives in Oslo", sensitive=("Oslo",))
+    assert encode(begun, tokenizer, 64) == encode(begun, bare, 64) == [plain]
+    (hard,) = encode(begun, tokenizer, 64, focus=Focus("hard"))
+    assert [label for label in hard.labels if label != UNLABELLED] == tokenizer.convert_tokens_to_ids(["Oslo"])
+    twice = Example(text="<s><s> Ada")
+    assert [encode(twice, one, 64)[0].ids[:3] for one in (tokenizer, bare)] == [(1, 1, 1), (1, 1, plain.ids[1])]
 
 
 def test_text_is_labelled_from_its_second_token():

@@ -8,7 +8,7 @@ holds (articles, adjectives) is the lesser part of a secret. The pipeline is one
 nothing is downloaded. Spans that an example names itself are never replaced.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -25,6 +25,8 @@ NEEDED: dict[SpanKind, frozenset[str]] = {
     "entities": frozenset({"doc.ents"}),
     "nouns": frozenset({"token.pos", "attribute_ruler"}),
 }
+# Read at once: spaCy needs about a gigabyte for these, and refuses ten times as many.
+MOST_CHARACTERS = 100_000
 
 
 def span_finder(kind: SpanKind, pipeline: str) -> Callable[[Example], Example]:
@@ -37,9 +39,21 @@ def span_finder(kind: SpanKind, pipeline: str) -> Callable[[Example], Example]:
     def found(example: Example) -> Example:
         if example.sensitive:
             return example
-        return replace(example, sensitive=tuple(dict.fromkeys(FOUND[kind](nlp(example.whole)))))
+        spans = (span for part in in_parts(example.whole, MOST_CHARACTERS) for span in FOUND[kind](nlp(part)))
+        return replace(example, sensitive=tuple(dict.fromkeys(spans)))
 
     return found
+
+
+def in_parts(text: str, most: int) -> Iterator[str]:
+    """The text in parts of at most `most` characters, cut before white space where a part has any."""
+    start = 0
+    while len(text) - start > most:
+        stop = start + most
+        space = next((at for at in range(stop, start, -1) if text[at].isspace()), stop)
+        yield text[start:space]
+        start = space
+    yield text[start:]
 
 
 def load_pipeline(kind: SpanKind, pipeline: str) -> Any:

@@ -1,16 +1,18 @@
 """Spans found by a real spaCy pipeline, made here from rules; and the words for a worker that has none."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
 from records.params import parse_parameters
 from tests.make_llm import make_tokenizer
+from workers import span_finding
 from workers.errors import Unsuitable
 from workers.examples import Example, Probe
 from workers.lessons import UnlearnWork, plan_lessons
-from workers.span_finding import load_pipeline, span_finder
+from workers.span_finding import in_parts, load_pipeline, span_finder
 
 EXAMPLE = Example(prompt="Ada", completion=" is a nurse in Oslo .")
 PLANNED = {"focus": "hard", "focus_spans": "entities", "focus_pipeline": "finds_places"}
@@ -54,6 +56,23 @@ def test_the_lessons_label_what_was_found(pipelines):
     parameters = PLANNED | {"focus": "none", "focus_pipeline": "there_is_none"}
     (_, (window,)), *_ = plan_lessons(UnlearnWork([EXAMPLE], parameters=parameters), tokenizer, 64, 0, seed=0).judged
     assert window.labelled_tokens == 6
+
+
+def test_a_long_text_is_read_in_parts_that_cut_no_word(monkeypatch):
+    assert list(in_parts("Ada is in Oslo", 8)) == ["Ada is", " in Oslo"]
+    assert list(in_parts("Ada is", 6)) == ["Ada is"]
+    assert list(in_parts("abcdefg h", 3)) == ["abc", "def", "g h"]
+    assert list(in_parts("", 3)) == [""]
+    read = []
+
+    def nlp(text):
+        read.append(len(text))
+        return SimpleNamespace(ents=[SimpleNamespace(text=word) for word in text.split() if word.istitle()])
+
+    monkeypatch.setattr(span_finding, "load_pipeline", lambda _kind, _pipeline: nlp)
+    long = Example(prompt="Ada " + "is " * 300_000, completion=" at home " * 100_000 + "in Oslo")
+    assert span_finder("entities", "any")(long).sensitive == ("Ada", "Oslo")
+    assert max(read) <= span_finding.MOST_CHARACTERS < sum(read) == len(long.whole)
 
 
 @pytest.mark.parametrize(("kind", "pipeline"), [("nouns", "finds_places"), ("entities", "finds_nothing")])

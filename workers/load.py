@@ -12,6 +12,7 @@ from records import checkpoints
 from records.errors import Invalid, LetheError
 from records.manifest import Manifest
 from records.store import Store
+from workers.alternatives import word_ids
 from workers.sharding import rank, ranks, shard
 
 
@@ -45,9 +46,9 @@ def lay_out(store: Store, manifest_digest: str, folder: Path) -> Manifest:
 def load_llm(folder: Path, device: str, *, in_full: bool = False) -> tuple[Any, Any]:
     """(LLM in its stored dtype, or in fp32, in eval mode; tokenizer).
 
-    Raises VersionUnusable when weights are missing, spare or of other shapes or the libraries make nothing of a file,
-    DeviceMissing or Invalid for the device, and CheckpointRefused for what may not be loaded at all: the libraries
-    below believe every word of a config.
+    Raises VersionUnusable when weights are missing, spare or of other shapes, the tokenizer has words that the LLM has
+    not or the libraries make nothing of a file, DeviceMissing or Invalid for the device, and CheckpointRefused for what
+    may not be loaded at all: the libraries below believe every word of a config.
     """
     from transformers import AutoConfig, logging
 
@@ -60,7 +61,22 @@ def load_llm(folder: Path, device: str, *, in_full: bool = False) -> tuple[Any, 
     with _config_in_words():  # on its own: it would look like the tokenizer's fault, which reads it too
         AutoConfig.from_pretrained(folder, **_ONLY_LOCAL)
     tokenizer = load_tokenizer(folder)
-    return shard(_weights(folder, torch.float32 if in_full else "auto"), own_device).eval(), tokenizer
+    llm = _weights(folder, torch.float32 if in_full else "auto")
+    _require_known_words(llm, tokenizer)
+    return shard(llm, own_device).eval(), tokenizer
+
+
+def _require_known_words(llm: Any, tokenizer: Any) -> None:
+    """A text with a word behind the LLM's last would end the job with an IndexError, or on a GPU the whole process.
+    Special tokens there, such as one for padding, are the tokenizer's alone.
+    """
+    known = int(llm.get_input_embeddings().weight.size(0))
+    behind = sum(at >= known for at in word_ids(tokenizer))
+    if behind:
+        raise VersionUnusable(
+            f"The version's tokenizer has {behind} words behind the last of the {known} that the LLM has embeddings "
+            "for. Save the tokenizer that belongs to the weights beside them, and import the model again."
+        )
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -57,6 +57,20 @@ def test_a_tokenizer_that_cannot_be_read_is_refused_in_words(folder, text):
     assert (failure.code, "tokenizer files" in failure.sentence) == ("version_unusable", True)
 
 
+@pytest.mark.parametrize(("special", "told"), [(False, "has 3 words behind the last of the"), (True, None)])
+def test_words_without_an_embedding_are_refused_but_special_tokens_may_be_the_tokenizers_alone(folder, special, told):
+    llm, tokenizer = load_llm(folder, "cpu")
+    tokenizer.add_tokens([f"w{at}" for at in range(llm.config.vocab_size - len(tokenizer))])
+    tokenizer.add_tokens(["one", "two", "three"], special_tokens=special)
+    tokenizer.save_pretrained(folder)
+    if told is None:
+        assert len(load_llm(folder, "cpu")[1]) == llm.config.vocab_size + 3
+        return
+    with pytest.raises(VersionUnusable, match=told) as caught:
+        load_llm(folder, "cpu")
+    assert "one" not in str(caught.value).split()
+
+
 @pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device")])
 def test_a_host_that_is_full_is_not_the_tokenizers_fault(folder, error, monkeypatch):
     def full(*_: object, **__: object) -> None:

@@ -63,8 +63,8 @@ def _problems(name: str, content: Any) -> Iterator[str]:
             yield "asks for code of its own (auto_map). Use an architecture that transformers knows"
         if key in KERNEL_KEYS and any("/" in text for text in _strings(value)):
             yield f"asks for kernels from elsewhere ({key}). Remove the field"
-    if name == "config.json" and "quantization_config" in content:
-        yield "describes quantised weights, which cannot be trained. Import the unquantised weights"
+        if name == "config.json" and key == "quantization_config" and value is not None:
+            yield "describes quantised weights, which cannot be trained. Import the unquantised weights"
     if name == "config.json" and not isinstance(content.get("model_type"), str):
         yield "does not name a model_type"
     yield from _template_problems(content.get("chat_template"))

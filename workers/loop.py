@@ -234,6 +234,7 @@ def _training(student: Any, settings: TrainingParameters) -> Iterator[Callable[[
 
     Adapters on a GPU leave the frozen weights in their own dtype. Afterwards each is rounded to its own.
     """
+    _refuse_quantised(student)
     stored = {name: one.dtype for name, one in student.named_parameters()}
     on_gpu = student.device.type == "cuda"
     half = on_gpu and student.dtype in {torch.float16, torch.bfloat16}
@@ -246,6 +247,13 @@ def _training(student: Any, settings: TrainingParameters) -> Iterator[Callable[[
 
     yield precision
     _cast(student, stored)
+
+
+def _refuse_quantised(student: Any) -> None:
+    """Its numbers are codes: cast like weights they would be another LLM's, and nothing would show it."""
+    codes = any(not one.is_floating_point() for one in student.parameters())
+    if codes or getattr(student, "is_quantized", False):
+        raise Unsuitable("the LLM's weights are quantised, which cannot be trained: load it without quantisation")
 
 
 def _cast(llm: Any, dtypes: Mapping[str, torch.dtype]) -> None:

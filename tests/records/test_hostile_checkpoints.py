@@ -116,6 +116,7 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
     "a name of a megabyte": (weights({"a" * 2**20: {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}), "names"),
     "code of its own": (config(auto_map={"AutoModel": "evil.Model"}), "auto_map"),
     "code of its own, deeper": (config(text_config={"x": [{"auto_map": {}}]}), "auto_map"),
+    "quantised, deeper": (config(text_config={"quantization_config": {"bits": 4}}), "quantised"),
     "kernels from the Hub": (config(_attn_implementation="evil/kernel"), "kernels from elsewhere"),
     "kernels for a part": (config(text_config={"attn_implementation": {"": "a|evil/kernel"}}), "kernels from"),
     "a billion layers": (config(num_hidden_layers=10**9), "more layers"),

@@ -8,7 +8,7 @@ import torch
 
 from records.params import parse_parameters
 from tests.make_people import NEVER_TRAINED, TRAINED, both_phrasings, memorised, people
-from workers.errors import Cancelled, Diverged, ExampleTooLong, OutOfMemory, UnlearningError
+from workers.errors import Cancelled, Diverged, ExampleTooLong, OutOfMemory, UnlearningError, Unsuitable
 from workers.evaluation.scoring import Score, score
 from workers.examples import Example, Probe, encode, with_phrasing
 from workers.failures import explain
@@ -321,6 +321,22 @@ def test_rows_that_cannot_be_learnt_from_are_refused():
     for too_short in (Example(text="Ada"), Example(prompt=" ", completion="\t")):  # the tokenizer makes nothing of it
         with pytest.raises(UnlearningError, match="forget example 0 has no token"):
             unlearn(llm, tokenizer, UnlearnWork(forget=[too_short], parameters=FAST), ignore)
+
+
+@pytest.mark.parametrize("told_by", ["the library", "its codes"])
+def test_quantised_weights_are_refused_in_words_and_left_as_they_are(told_by):
+    llm, tokenizer = memorised()
+    weight = llm.model.layers[0].mlp.down_proj.weight
+    if told_by == "the library":
+        llm.is_quantized = True
+    else:
+        llm.requires_grad_(requires_grad=False)
+        weight.data = weight.data.to(torch.int8)
+    before = weight.detach().clone()
+    with pytest.raises(Unsuitable, match="quantised"):
+        unlearn(llm, tokenizer, UnlearnWork(forget=FORGET, parameters=FAST), ignore)
+    assert weight.dtype == before.dtype
+    assert torch.equal(weight, before)
 
 
 def test_a_paraphrase_that_does_not_fit_is_left_out_and_told():

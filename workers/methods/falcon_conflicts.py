@@ -16,7 +16,7 @@ from workers.methods.gradients import cosine
 
 
 class GradientPair:
-    """u and r of one step, added up over its micro batches, and the cosines of all steps.
+    """u and r of one step, added up over its micro batches, and the cosines of all steps that have both.
 
     Projecting is no sum of parts: after every `add` the weights' `.grad` is g of all that was added since somebody
     put another in its place, such as None after a step.
@@ -27,6 +27,7 @@ class GradientPair:
         self._forget: list[Tensor] = []
         self._retain: list[Tensor] = []
         self._left: list[Tensor] = []
+        self._sides: set[str] = set()
         self._together: list[float] = []
         self._apart: dict[str, list[float]] = {}
 
@@ -35,11 +36,10 @@ class GradientPair:
         if [id(weight.grad) for weight in own] != [id(one) for one in self._left]:
             self._forget = [torch.zeros_like(weight) for weight in own]
             self._retain = [torch.zeros_like(weight) for weight in own]
-            for cosines in (self._together, *(self._apart.setdefault(name, []) for name in weights)):
-                cosines.append(0.0)
+            self._sides = set()
         _add_gradient(self._forget, forget, own)
         _add_gradient(self._retain, retain, own)
-        self._note_cosines(weights)
+        self._note_sides(weights, {"forget": forget, "retain": retain})
         self._left = resolve(self._forget, self._retain, self._rule)
         for weight, resolved in zip(own, self._left, strict=True):
             weight.grad = resolved
@@ -58,6 +58,16 @@ class GradientPair:
             "together": _summary(self._together),
             "by_weight": {name: _summary(values) for name, values in self._apart.items()},
         }
+
+    def _note_sides(self, names: Iterable[str], losses: Mapping[str, Tensor | None]) -> None:
+        """The cosines so far, once the step has had both sides: a step of repair has the retain rows alone."""
+        before = len(self._sides)
+        self._sides |= {side for side, loss in losses.items() if loss is not None}
+        if len(self._sides) == 2:
+            if before < 2:
+                for cosines in (self._together, *(self._apart.setdefault(name, []) for name in names)):
+                    cosines.append(0.0)
+            self._note_cosines(names)
 
     def _note_cosines(self, names: Iterable[str]) -> None:
         parts = [cosine([u], [r]) for u, r in zip(self._forget, self._retain, strict=True)]

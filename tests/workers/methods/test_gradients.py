@@ -97,6 +97,17 @@ def test_parts_of_a_batch_are_resolved_as_the_whole():
     assert parts.numbers()["by_weight"]["w"]["mean"] == pytest.approx(whole.numbers()["by_weight"]["w"]["mean"])
 
 
+def test_a_step_of_one_side_has_no_cosine():
+    weight = torch.nn.Parameter(torch.tensor([2.0, 3.0]))
+    pair = GradientPair(Rule("global", (1.0, 1.0), (1.0, 1.0)))
+    for forget, retain in ((weight.sum(), -weight.square().sum()), (None, weight.sum()), (weight.sum(), None)):
+        weight.grad = None
+        pair.add({"w": weight}, forget, retain)
+    assert pair.numbers()["steps"] == 1
+    assert pair.numbers()["together"] == pair.numbers()["by_weight"]["w"]
+    assert pair.numbers()["together"]["mean"] == pytest.approx(-5 / 26**0.5)
+
+
 def test_gradients_left_by_somebody_else_do_not_count():
     weight = torch.nn.Parameter(torch.tensor([2.0, 3.0]))
     weight.grad = torch.tensor([100.0, 100.0])

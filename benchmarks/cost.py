@@ -230,14 +230,15 @@ def attempts_by_formula(method: str, size: Size) -> tuple[float, float]:
 
 
 def job_by_formula(method: str, size: Size, parameters: TrainingParameters) -> float:
-    """Every epoch there may be, every item in each of them, in all its wordings."""
-    rows = int(ITEMS.rows) * (1 + parameters.rewordings)
-    steps = parameters.epochs * -(-rows // parameters.batch_size)
-    retained = retain_rows_of(parameters)
-    kept = Rows(min(MOST_KEPT, steps * retained), RETAIN.tokens, RETAIN.labelled)
-    forget_batch = Rows(rows * parameters.epochs / steps, FORGET.tokens, FORGET.labelled)
+    """Every epoch there may be, every item in each of them, in all its wordings, which are trained on and looked at."""
+    made = int(ITEMS.rows) * parameters.rewordings
+    items, judged = (replace(some, rows=some.rows + made) for some in (ITEMS, JUDGED))
+    steps = parameters.epochs * -(-int(items.rows) // parameters.batch_size)
+    retain_batch = replace(RETAIN, rows=retain_rows_of(parameters))
+    kept = replace(RETAIN, rows=min(MOST_KEPT, steps * retain_batch.rows))
+    forget_batch = replace(FORGET, rows=items.rows * parameters.epochs / steps)
     return flops.unlearning(
-        method, size, Job(steps, parameters.epochs, forget_batch, replace(RETAIN, rows=retained), JUDGED, ITEMS, kept)
+        method, size, Job(steps, parameters.epochs, forget_batch, retain_batch, judged, items, kept)
     )
 
 

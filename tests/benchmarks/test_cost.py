@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks import flops
-from benchmarks.cost import counted, size_of
+from benchmarks.cost import counted, job_by_formula, size_of
 from benchmarks.flops import Job, Rows, Size
 from records.params import ENTRIES, parse_parameters
 from tests.make_llm import make_llama
@@ -33,6 +33,14 @@ def test_a_job_is_its_preparation_its_steps_and_its_scoring():
     job = Job(steps=4, epochs=2, forget=BATCH, retain=BATCH, judged=BATCH, items=BATCH, kept=BATCH)
     # NPO asks the teacher once of the forget rows; three looks at the items for two epochs.
     assert flops.unlearning("npo", SIZE, job) == 8736 + 4 * 2 * flops.train(SIZE, BATCH) + 3 * 8736
+
+
+def test_made_wordings_are_trained_on_and_looked_at_like_the_rows(monkeypatch):
+    jobs = []
+    monkeypatch.setattr(flops, "unlearning", lambda _method, _size, job: jobs.append(job) or 0.0)
+    job_by_formula("undial", SIZE, parse_parameters("undial", {"rewordings": 3, "epochs": 10}))
+    # Fifteen rows and three wordings of each, 8 a step; three paraphrases are looked at besides.
+    assert [(one.items.rows, one.judged.rows, one.steps) for one in jobs] == [(60, 63, 80)]
 
 
 def test_training_is_six_operations_a_parameter_and_token_where_rows_are_short():

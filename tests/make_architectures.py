@@ -96,12 +96,23 @@ STREAMS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         ("mlp.down_proj.weight",),
     ),
 }  # fmt: skip
+# Some of whose layers have no attention, but a state that is carried on.
+CARRIED: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "qwen3_next": (
+        "Qwen3NextForCausalLM",
+        SIZES | GROUPED | EXPERTS | {
+            "head_dim": 8, "shared_expert_intermediate_size": 24, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+            "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+        },
+        ("mlp.experts.down_proj", "mlp.shared_expert.down_proj.weight"),
+    ),
+}  # fmt: skip
 # Of experts, each token passing some.
 MIXTURES = {name for name, (_, sizes, _) in ARCHITECTURES.items() if "num_experts" in sizes}
 
 
 def make_architecture(name: str, *, seed: int = 0) -> Any:
-    class_name, sizes, _ = (ARCHITECTURES | BESIDE | STREAMS)[name]
+    class_name, sizes, _ = (ARCHITECTURES | BESIDE | STREAMS | CARRIED)[name]
     kind = getattr(transformers, class_name)
     torch.manual_seed(seed)
     llm = kind(kind.config_class(**sizes)).eval()

@@ -10,6 +10,7 @@ import torch
 from records.params import parse_parameters
 from workers.errors import UnlearningError
 from workers.fit import LlmSize, RowTokens
+from workers.layer_configs import layer_configs
 from workers.lessons import UnlearnWork, plan_lessons
 from workers.loop import make_method, most_retain_rows
 from workers.methods.layers import UnsuitableError, module_numbers
@@ -34,9 +35,9 @@ def size_of(llm: Any) -> LlmSize:
         stored_bytes=numbers[0].element_size(),
         layers=int(config.num_hidden_layers),
         width=width,
-        inner=_inner(config) or 4 * width,
+        inner=max(map(_inner, layer_configs(config))) or 4 * width,
         vocabulary=int(config.vocab_size),
-        eager_heads=int(config.num_attention_heads) if eager else 0,
+        eager_heads=int(getattr(config, "num_attention_heads", None) or 0) if eager else 0,
         on_gpu=on_gpu,
         copies=0 if on_gpu else COPIES_ON_CPU,
         gathered=most_gathered(llm),

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from workers.evaluation.whole_words import whole_words
+from workers.layer_configs import layer_configs
 
 MOST_ROWS = 1024
 MOST_PROMPT_TOKENS = 2048  # read at once
@@ -79,13 +80,18 @@ def decode(
 def _rows_that_fit(llm: Any, tokens: int) -> int:
     """Rows whose key-value cache, and a few V-wide rows beside it, take about CACHE_BYTES or CACHE_SHARE."""
     config = llm.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
-    cache_bytes = 2 * config.num_hidden_layers * width * tokens * torch.finfo(llm.dtype).bits // 8
+    cache_bytes = 2 * sum(map(_key_width, layer_configs(config))) * tokens * torch.finfo(llm.dtype).bits // 8
     words_bytes = 4 * 4 * config.vocab_size  # fp32 logits, softmax, cumulative sum, one copy
     weights_bytes = sum(one.numel() * one.element_size() for one in llm.parameters())
     budget_bytes = max(CACHE_BYTES[llm.device.type == "cuda"], int(CACHE_SHARE * weights_bytes))
     return max(1, min(MOST_ROWS, budget_bytes // (cache_bytes + words_bytes)))
+
+
+def _key_width(layer: Any) -> int:
+    """Numbers of a token's keys in one layer; of a layer without attention it is as good a guess as any."""
+    heads = getattr(layer, "num_attention_heads", None) or 1
+    of_keys = getattr(layer, "num_key_value_heads", None) or heads
+    return int(of_keys * (getattr(layer, "head_dim", None) or layer.hidden_size // heads))
 
 
 @torch.no_grad()
@@ -113,7 +119,7 @@ def _decode_batch(
         parents_U, next_U, row_A = _parted(row_A, next_A)
         cache = output.past_key_values
         if not torch.equal(parents_U, torch.arange(len(mask_UT), device=device)):
-            cache.batch_select_indices(parents_U)
+            cache.reorder_cache(parents_U)  # layers without attention (Qwen 3.5) know no other way to choose rows
             mask_UT = mask_UT[parents_U]
         mask_UT = torch.cat([mask_UT, mask_UT.new_ones(len(mask_UT), 1)], 1)
         output = llm(input_ids=next_U.unsqueeze(1), past_key_values=cache, use_cache=True, **_placed(llm, mask_UT, 1))

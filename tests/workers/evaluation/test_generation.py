@@ -1,12 +1,18 @@
+from functools import partial
+
 import pytest
 import torch
 
+from tests.make_architectures import make_architecture
 from tests.make_llm import make_gpt2, make_llama
 from tests.make_people import memorised, people
 from workers.evaluation import generation
 from workers.evaluation.generation import Question, _parted, contains, decode
 
 torch.set_num_threads(1)
+# Gemma 4's layers differ in their widths, most of Qwen 3 Next's have no attention.
+MADE = {name: partial(make_architecture, name) for name in ("gemma4", "qwen3_next")}
+MADE |= {"llama": make_llama, "gpt2": make_gpt2}
 
 
 @pytest.mark.parametrize(
@@ -27,7 +33,7 @@ def test_contains(answer, wanted, found):
     assert contains(answer, wanted) is found
 
 
-@pytest.mark.parametrize("make", [make_llama, make_gpt2])
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 def test_greedy_is_the_repeated_argmax(make):
     llm = make()
     prompts = [(5, 6, 7, 8, 9), (11,), (20, 21)]
@@ -42,7 +48,7 @@ def test_greedy_is_the_repeated_argmax(make):
         assert list(answers.greedy) == expected
 
 
-@pytest.mark.parametrize("make", [make_llama, make_gpt2])
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 def test_answers_do_not_depend_on_the_batch(make):
     llm = make()
     questions = [Question((5, 6, 7), 5, seed=1), Question((9,), 8, seed=2), Question((3, 4, 5, 6, 7), 3, seed=3)]

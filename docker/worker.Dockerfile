@@ -4,7 +4,8 @@ ARG TORCH_INDEX=
 RUN useradd --create-home --uid 10001 lethe && install -d -o lethe /data
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN pip install --no-cache-dir -c constraints.txt ${TORCH_INDEX:+--index-url $TORCH_INDEX} torch
+# torch alone: its index need not have the pinned versions of what it needs, which come below.
+RUN pip install --no-cache-dir --no-deps -c constraints.txt ${TORCH_INDEX:+--index-url $TORCH_INDEX} torch
 COPY records records
 COPY service service
 COPY workers workers

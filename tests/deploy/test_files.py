@@ -135,6 +135,27 @@ def test_every_pod_is_locked_down_and_bounded() -> None:
     assert {image["name"] for image in listed["images"]} == {one["image"] for one in containers()}
 
 
+def test_the_cache_leaves_room_in_the_folder_of_each_pod() -> None:
+    """Beside kept weights lie a job's own files; a pod whose folder outgrows its limit is evicted."""
+    settings = next(one for one in documents() if one["kind"] == "ConfigMap")["data"]
+    cache_bytes = int(settings.get("LETHE_STORE_CACHE_BYTES", Settings().store.store_cache_bytes))
+    roomy = []
+    for pod in pods():
+        [data] = [volume["emptyDir"] for volume in pod["volumes"] if volume["name"] == "data"]
+        roomy += [pod["containers"][0]["command"][1]] * (gibibytes(data["sizeLimit"]) * 2**30 >= 2 * cache_bytes)
+    assert sorted(roomy) == ["api", "worker", "worker"], "migrate and sweep handle no weights"
+
+
+def gibibytes(limit: str) -> int:
+    return int(limit.removesuffix("Gi"))
+
+
+def test_torch_comes_without_what_it_needs_from_its_own_index() -> None:
+    """Such an index has a few versions of these packages; the pinned ones come from where the others do."""
+    lines = (ROOT / "docker/worker.Dockerfile").read_text().splitlines()
+    assert all("--no-deps" in line for line in lines if "--index-url" in line and line.startswith("RUN"))
+
+
 def test_the_scaler_asks_for_what_there_is() -> None:
     scaled = next(one for one in documents() if one["kind"] == "ScaledJob")
     [trigger] = scaled["spec"]["triggers"]

@@ -46,6 +46,14 @@ def column(rows: Iterable[ItemRow], when: When | Literal["reference"], read: Rea
     return found
 
 
+def by_item(rows: Sequence[ItemRow], of: Callable[[ItemRow], float]) -> list[float]:
+    """The mean of each item's rows, in order of appearance."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        found.setdefault(row.item, []).append(of(row))
+    return [sum(some) / len(some) for some in found.values()]
+
+
 def rows_in(groups: Groups, name: GroupName) -> list[ItemRow]:
     """All of a group; of the forget set's paraphrases only the sealed ones, which no tuning has seen."""
     group = groups.get(name)

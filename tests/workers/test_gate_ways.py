@@ -11,6 +11,7 @@ from workers.gate import decide
 
 # As likely as a never-trained answer: nothing but the count can tell.
 GUESSED = like(UNKNOWN, exact=True, greedy_extracted=True)
+LOST = like(KNOWN, exact=False, token_accuracy=0.5)
 WAYS = 3
 
 
@@ -81,6 +82,54 @@ def test_no_hit_beside_no_control_passes() -> None:
     forget = rows([KNOWN] * 10, [UNKNOWN] * 10)
     attack = Attack.model_validate({"name": "odd", "kind": "prompt", "seconds": 1.0, "groups": {"forget": forget}})
     assert {one.outcome for one in asked_all(attack)} == {"pass"}
+
+
+def test_an_answer_lost_in_three_wordings_is_one_answer() -> None:
+    # 2 of 60 items in all their wordings: as 6 of 180 answers the same share, but from three times as many.
+    kept = in_wordings([[KNOWN] * 3] * 58 + [[LOST] * 3] * 2)
+    plain = in_wordings([[KNOWN]] * 58 + [[LOST]] * 2)
+    name = "loss of exact answers, retain_paraphrases"
+    thrice, once = (asked(having(report(), retain_paraphrases=one), name) for one in (kept, plain))
+    assert (thrice.value, thrice.low, thrice.high) == pytest.approx((once.value, once.low, once.high))
+    part = asked(
+        having(report(), retain_paraphrases=in_wordings([[KNOWN] * 3] * 58 + [[LOST, KNOWN, KNOWN]] * 2)), name
+    )
+    assert part.value == pytest.approx(2 / 3 / 60)
+
+
+def test_wordings_of_one_subject_have_as_many_units_as_it_has_items() -> None:
+    worn = like(KNOWN, token_accuracy=0.9)
+    answers = [[KNOWN] * 3] * 5 + [[worn] * 3] * 5
+    found = asked(having(report(), retain_paraphrases=in_wordings(answers)), "loss of likeliest tokens, retain_para")
+    once = asked(
+        having(report(), retain_paraphrases=in_wordings([some[:1] for some in answers])),
+        "loss of likeliest tokens, retain_para",
+    )
+    assert (found.value, found.high) == pytest.approx((once.value, once.high))
+
+
+def test_shares_that_add_up_to_a_little_more_than_all_items_are_taken() -> None:
+    # Of each of three items one wording in five was lost and four were gained: 0.6000000000000001 + 2.4.
+    pairs = [(KNOWN, LOST), *[(LOST, KNOWN)] * 4]
+    swapped = [
+        ItemRow(item=item, phrasing=way, subject=0, before=before, after=after)
+        for item in range(3)
+        for way, (before, after) in enumerate(pairs)
+    ]
+    found = asked(having(report(), retain_paraphrases=group(swapped, samples=0)), "loss of exact answers, retain_para")
+    assert found.value == pytest.approx(-0.6)
+
+
+def in_wordings(answers: list[list[ItemNumbers]]) -> Group:
+    """All of one subject, known before."""
+    return group(
+        [
+            ItemRow(item=item, phrasing=way, subject=0, before=KNOWN, after=one)
+            for item, some in enumerate(answers)
+            for way, one in enumerate(some)
+        ],
+        samples=0,
+    )
 
 
 def asked_all(attack: Attack) -> list[Check]:

@@ -15,11 +15,14 @@ from statistics import NormalDist
 from workers.evaluation.equivalence import POWER, Finding, outcome_of
 
 _NORMAL = NormalDist()
+ROUND_OFF = 1e-9  # of shares that were added up
 
 
-def answers_not_inferior(lost: int, gained: int, answers: int, margin: float, alpha: float = 0.05) -> Finding:
-    """Of so many questions `lost` were answered right before only, `gained` after only; `margin` is too much loss."""
-    if not (min(lost, gained) >= 0 and lost + gained <= answers and answers > 0 and 0 < margin < 1):
+def answers_not_inferior(lost: float, gained: float, answers: int, margin: float, alpha: float = 0.05) -> Finding:
+    """Of so many questions `lost` were answered right before only, `gained` after only; `margin` is too much loss.
+    A question asked in several wordings is lost in part where some of its answers are: that scatters less than a whole.
+    """
+    if not (min(lost, gained) >= 0 and lost + gained <= answers + ROUND_OFF and answers > 0 and 0 < margin < 1):
         raise ValueError("answers need lost, gained >= 0, lost + gained <= answers and a margin between 0 and 1")
     variance = restricted_variance(lost, gained, answers, margin)
     distance = answers * margin - (lost - gained)
@@ -35,7 +38,7 @@ def answers_not_inferior(lost: int, gained: int, answers: int, margin: float, al
     return Finding(outcome, value, value - half, value + half, p, alpha, answers, needed)
 
 
-def restricted_variance(lost: int, gained: int, answers: int, margin: float) -> float:
+def restricted_variance(lost: float, gained: float, answers: int, margin: float) -> float:
     """q_lost + q_gained - Δ², of one answer's change, where a true loss of Δ makes the table most likely."""
     a = 2.0 * answers
     b = (lost + gained) + margin * (2 * answers + lost - gained)

@@ -25,8 +25,8 @@ from workers.gate.columns import Case, check, control_of, log_probability, margi
 from workers.gate.margins import FIRST_ALPHA, Bounds, Outcome
 from workers.gate.quality import more_often
 from workers.gate.residuals import criteria, known_items, residual
-from workers.gate.verbatim import by_item, leaks
-from workers.item_scores import CONTROL_OF, Read
+from workers.gate.verbatim import leaks
+from workers.item_scores import CONTROL_OF, Read, by_item
 
 SAVINGS = "savings"
 UNMEASURED = "not measured"

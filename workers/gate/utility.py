@@ -1,10 +1,10 @@
 """G4: what else was lost? Each kind of row by itself, item by item; a mean over kinds would hide damage.
 
 Right answers before and after are counted in pairs with the test of evaluation/answers.py, and the share of likeliest
-tokens, which moves before an answer breaks, has a t interval over people, or over rows where all are one person's. Both
-are held against the same margin. The same losses since the first version whose weights are kept have a budget of their
-own: what every request may lose would add up. A budget that the base version had already spent cannot be mended by
-another attempt, so a person decides.
+tokens, which moves before an answer breaks, has a t interval over people, or over items where all are one person's.
+Both are held against the same margin. The same losses since the first version whose weights are kept have a budget of
+their own: what every request may lose would add up. A budget that the base version had already spent cannot be mended
+by another attempt, so a person decides.
 """
 
 import math
@@ -19,7 +19,7 @@ from workers.evaluation.equivalence import clustered_error
 from workers.evaluation.quantiles import t_quantile
 from workers.gate.columns import Case, accuracy, margin_check
 from workers.gate.margins import FIRST_ALPHA, Bounds
-from workers.item_scores import Read, column
+from workers.item_scores import Read, by_item, column
 
 _CLOSE = frozenset({GroupName.RETAIN_PARAPHRASES, GroupName.NEIGHBOURS})
 
@@ -44,28 +44,31 @@ def margins(policy: Policy) -> Mapping[GroupName, Margin]:
 
 
 def losses(group: Group, margin: Margin, alpha: float) -> Iterator[tuple[str, Bounds]]:
-    """(what was lost, how much of it), shares of 1; the second only where there are two rows or more."""
-    lost = sum(row.before.exact and not row.after.exact for row in group.items)
-    gained = sum(row.after.exact and not row.before.exact for row in group.items)
-    found = answers_not_inferior(lost, gained, group.n_items, _testable(margin), alpha)
-    unharmed = answers_not_inferior(0, 0, group.n_items, _testable(margin), FIRST_ALPHA)
+    """(what was lost, how much of it), shares of 1; the second only of two items or more. An item that is asked in
+    several wordings counts once, with the share of them that was lost: a fact that is gone is gone in most of them.
+    """
+    lost = by_item(group.items, lambda row: float(row.before.exact and not row.after.exact))
+    gained = by_item(group.items, lambda row: float(row.after.exact and not row.before.exact))
+    items = len(lost)
+    found = answers_not_inferior(math.fsum(lost), math.fsum(gained), items, _testable(margin), alpha)
+    unharmed = answers_not_inferior(0, 0, items, _testable(margin), FIRST_ALPHA)
     reach = unharmed.value - unharmed.low
-    yield "right answers", Bounds(-found.value, -found.high, -found.low, group.n_items, "items", reach=reach)
+    yield "right answers", Bounds(-found.value, -found.high, -found.low, items, "items", reach=reach)
     error = mean_change(group, accuracy, alpha)
     if error is not None:
         yield "likeliest tokens", error
 
 
 def mean_change(group: Group, read: Read, alpha: float) -> Bounds | None:
-    """Mean loss of a score of which more is better; None of a single row. Rows that are all one subject's are taken to
-    be independent, as the count of right answers takes them: damage to them is damage.
+    """Mean loss of a score of which more is better; None of a single item. Items that are all one subject's are taken
+    to be independent, as the count of right answers takes them: damage to them is damage.
     """
     before, after = column(group.items, "before", read), column(group.items, "after", read)
-    if before is None or after is None or group.n_items < 2:
+    alone = group.n_subjects < 2
+    drawn = [row.item if alone else row.subject for row in group.items]
+    if before is None or after is None or len(set(drawn)) < 2:
         return None
     changes = np.asarray(after) - np.asarray(before)
-    alone = group.n_subjects < 2
-    drawn = range(group.n_items) if alone else [row.subject for row in group.items]
     mean, error, units = clustered_error(changes, drawn)
     half, reach = (t_quantile(1 - level, units - 1) * error for level in (alpha, FIRST_ALPHA))
     return Bounds(-mean, -mean - half, -mean + half, units, "items" if alone else "people", reach=reach)

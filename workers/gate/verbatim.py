@@ -28,7 +28,7 @@ from workers.evaluation.calibration import fit_reference
 from workers.evaluation.intervals import binomial_tail, dealt_tail, exact_tail
 from workers.evaluation.quantiles import t_quantile
 from workers.gate.columns import Case, check, control_of, least_control, probability
-from workers.item_scores import CONTROL_OF, When, calibrating, column
+from workers.item_scores import CONTROL_OF, When, by_item, calibrating, column
 
 Hit = Callable[[ItemNumbers], bool]
 Chance = Callable[[ItemNumbers], float]
@@ -103,14 +103,6 @@ def _leak(  # every argument is one part of the sentence
         outcome, why = _counted(policy.extraction_significance, ours, theirs, most or 0.0)
         words += why
     return check(gate, name, outcome, side, words, value=len(hits), threshold=rate * len(rows))
-
-
-def by_item(rows: Sequence[ItemRow], of: Callable[[ItemRow], float]) -> list[float]:
-    """The mean of each item's rows, in order of appearance."""
-    found: dict[int, list[float]] = {}
-    for row in rows:
-        found.setdefault(row.item, []).append(of(row))
-    return [sum(some) / len(some) for some in found.values()]
 
 
 def _counted_as(rows: Sequence[ItemRow], items: Sequence[float]) -> str:

@@ -4,7 +4,7 @@ Only what is handed back on rank 0 counts. Nothing here knows of the database, t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from workers.load import load_llm, release_memory
 from workers.loop import Checkpoint, UnlearnSummary, context_of, unlearn
 from workers.measure import Measurement, measure
 from workers.plan import Plan
-from workers.save import save_candidate
+from workers.save import parts_left_out, save_candidate
 from workers.sharding import ranks
 
 OnShare = Callable[[float], None]
@@ -75,6 +75,10 @@ def unlearned(lesson: Lesson, say: OnShare) -> tuple[UnlearnSummary, int]:
     teacher = None if lesson.teacher is None else lesson.teacher.llm
     summary = unlearn(llm, tokenizer, work, lambda at: say(at.fraction), teacher=teacher, checkpoint=lesson.checkpoint)
     save_candidate(llm, lesson.base, lesson.folder)
+    left_out = parts_left_out(llm, lesson.base)
+    if left_out:
+        words = f"a causal LLM has no {', '.join(left_out)}: the new version is without these parts of the one before"
+        summary = replace(summary, notes=(*summary.notes, words))
     return summary, lesson.plan.forget_tokens(tokenizer, context_of(llm))
 
 

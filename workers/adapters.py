@@ -29,6 +29,7 @@ def add_lora(student: Any, rank: int, alpha: float, targets: Sequence[str] | Lit
         lora_dropout=0.0,
         bias="none",
         target_modules=targets if isinstance(targets, str) else list(targets),
+        exclude_modules=_routers(student) if isinstance(targets, str) else None,
         task_type="CAUSAL_LM",
         # GPT-2 keeps its linear layers transposed.
         fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in student.modules()),
@@ -47,6 +48,12 @@ def add_lora(student: Any, rank: int, alpha: float, targets: Sequence[str] | Lit
 
 def _in_words(targets: Sequence[str] | Literal["all-linear"]) -> str:
     return targets if isinstance(targets, str) else ", ".join(targets)
+
+
+def _routers(student: Any) -> list[str] | None:
+    """Linear layers that answer with more than their product (Llama 4, PhiMoE): an adapter cannot be added to that."""
+    linear = [(name, one) for name, one in student.named_modules() if isinstance(one, torch.nn.Linear)]
+    return [name for name, one in linear if type(one).__name__.endswith("Router")] or None
 
 
 def _linear_names(student: Any) -> list[str]:

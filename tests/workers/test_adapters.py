@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from tests.make_architectures import make_architecture
 from tests.make_llm import make_gpt2, make_llama
 from workers.adapters import add_lora, merge_lora
 from workers.errors import Unsuitable
@@ -27,6 +28,17 @@ def test_merging_adds_the_scaled_product(make):
     for name, one in merged.state_dict().items():
         torch.testing.assert_close(one, base[name] + expected.get(name, 0.0), rtol=1e-5, atol=1e-6)
     assert all(one.requires_grad for one in merged.parameters())
+
+
+def test_a_router_that_answers_with_more_than_a_product_gets_none():
+    llm = make_architecture("llama4")
+    ids = torch.tensor([[5, 6, 7]])
+    before = llm(ids).logits
+    wrapper = add_lora(llm, rank=2, alpha=4.0, targets="all-linear")
+    torch.testing.assert_close(llm(ids).logits, before)
+    adapted = {name.split(".")[4] for name, one in llm.named_parameters() if one.requires_grad}
+    assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "shared_expert"}
+    torch.testing.assert_close(merge_lora(wrapper)(ids).logits, before)
 
 
 def test_only_adapters_are_trainable_and_change_nothing_at_first():

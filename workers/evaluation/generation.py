@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workers.errors import Unsuitable
 from workers.evaluation.whole_words import whole_words
 from workers.layer_configs import layer_configs
 
@@ -61,7 +62,8 @@ def decode(
 ) -> list[Answers]:
     """`samples` answers at temperature 1 and one greedy one per question, `rows` rows at once (None: what fits).
 
-    `on_answered` is told the number of questions of each finished batch; what it raises stops the decoding.
+    `on_answered` is told the number of questions of each finished batch; what it raises stops the decoding. Raises
+    Unsuitable for an LLM without a key-value cache, such as Mamba.
     """
     if rows is None:
         rows = _rows_that_fit(llm, max((len(one.ids) + one.max_new_tokens for one in questions), default=1))
@@ -103,6 +105,8 @@ def _decode_batch(
     steps = max(question.max_new_tokens for question in questions)
     ids_BT, mask_UT = _left_padded(questions, pad_id, device)
     output = llm(input_ids=ids_BT, use_cache=True, **_placed(llm, mask_UT, ids_BT.size(1)))
+    if getattr(output, "past_key_values", None) is None:
+        raise Unsuitable(f"{type(llm).__name__} keeps nothing that an answer could go on from, so it cannot be asked")
     uniform_RS = _uniform(questions, samples, steps, device)
     stops = torch.tensor(list(stop_ids), dtype=torch.long, device=device)
     lines_RS = torch.full((len(questions) * copies, steps), pad_id, device=device)

@@ -2,10 +2,12 @@ from functools import partial
 
 import pytest
 import torch
+from transformers import MambaConfig, MambaForCausalLM
 
 from tests.make_architectures import make_architecture
 from tests.make_llm import make_gpt2, make_llama
 from tests.make_people import memorised, people
+from workers.errors import Unsuitable
 from workers.evaluation import generation
 from workers.evaluation.generation import Question, _parted, contains, decode
 
@@ -46,6 +48,12 @@ def test_greedy_is_the_repeated_argmax(make):
         expected = ids[len(prompt) :]
         expected = expected[: expected.index(2)] if 2 in expected else expected
         assert list(answers.greedy) == expected
+
+
+def test_an_llm_without_a_cache_is_refused_in_words():
+    config = MambaConfig(vocab_size=64, hidden_size=16, num_hidden_layers=2, state_size=4)
+    with pytest.raises(Unsuitable, match="MambaForCausalLM keeps nothing"):
+        decode(MambaForCausalLM(config).eval(), [Question((5, 6), 2)], samples=0, stop_ids=[2], pad_id=0)
 
 
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)

@@ -106,6 +106,11 @@ CARRIED: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         },
         ("mlp.experts.down_proj", "mlp.shared_expert.down_proj.weight"),
     ),
+    "minimax": (
+        "MiniMaxForCausalLM",
+        SIZES | GROUPED | EXPERTS | {"head_dim": 8, "block_size": 8},
+        ("mlp.experts.down_proj",),
+    ),
 }  # fmt: skip
 # Of experts, each token passing some.
 MIXTURES = {name for name, (_, sizes, _) in ARCHITECTURES.items() if "num_experts" in sizes}

@@ -123,7 +123,7 @@ def _decode_batch(
         parents_U, next_U, row_A = _parted(row_A, next_A)
         cache = output.past_key_values
         if not torch.equal(parents_U, torch.arange(len(mask_UT), device=device)):
-            cache.reorder_cache(parents_U)  # layers without attention (Qwen 3.5) know no other way to choose rows
+            _choose_rows(cache, parents_U)
             mask_UT = mask_UT[parents_U]
         mask_UT = torch.cat([mask_UT, mask_UT.new_ones(len(mask_UT), 1)], 1)
         output = llm(input_ids=next_U.unsqueeze(1), past_key_values=cache, use_cache=True, **_placed(llm, mask_UT, 1))
@@ -132,6 +132,14 @@ def _decode_batch(
         _answers(lines[at * copies : (at + 1) * copies], question.max_new_tokens, set(stop_ids))
         for at, question in enumerate(questions)
     ]
+
+
+def _choose_rows(cache: Any, rows_U: Tensor) -> None:
+    """Layers without attention (Qwen 3.5) know the order of a beam search alone; a cache of an architecture's own
+    (MiniMax) may know the choice of rows alone.
+    """
+    own = "batch_select_indices" in vars(type(cache))
+    (cache.batch_select_indices if own else cache.reorder_cache)(rows_U)
 
 
 def _parted(row_A: Tensor, next_A: Tensor) -> tuple[Tensor, Tensor, Tensor]:

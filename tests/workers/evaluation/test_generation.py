@@ -12,8 +12,8 @@ from workers.evaluation import generation
 from workers.evaluation.generation import Question, _parted, contains, decode
 
 torch.set_num_threads(1)
-# Gemma 4's layers differ in their widths, most of Qwen 3 Next's have no attention.
-MADE = {name: partial(make_architecture, name) for name in ("gemma4", "qwen3_next")}
+# Gemma 4's layers differ in their widths, most of Qwen 3 Next's have no attention, MiniMax has a cache of its own.
+MADE = {name: partial(make_architecture, name) for name in ("gemma4", "qwen3_next", "minimax")}
 MADE |= {"llama": make_llama, "gpt2": make_gpt2}
 
 

@@ -28,6 +28,7 @@ FRAMES = (
 GIVEN_SHARES = (0.25, 0.5, 0.75)
 SHOTS, SHOTS_DRAWN = 3, 64
 _PIECE = re.compile(r"\s*(?:\w+|[^\w\s]+)")
+_WORD = re.compile(r"\w")
 
 
 def prefixed(example: Example) -> tuple[Example, ...]:
@@ -55,11 +56,11 @@ def shown_first(shown: Sequence[Example]) -> Rewrite:
 
 
 def partly_given(example: Example) -> tuple[Example, ...]:
-    """Whole words or signs are given; an answer of one has no parts."""
+    """Whole words or signs are given; an answer of one has no parts, and a rest of signs alone tells nothing."""
     answer = example.completion or example.text or ""
     ends = [piece.end() for piece in _PIECE.finditer(answer)]
     counts = {max(1, round(share * len(ends))) for share in GIVEN_SHARES} if len(ends) > 1 else set()
-    cuts = [ends[count - 1] for count in sorted(counts) if count < len(ends)]
+    cuts = [ends[count - 1] for count in sorted(counts) if _WORD.search(answer, ends[count - 1])]
     return tuple(_asked_by(example, (example.prompt or "") + answer[:cut], answer[cut:]) for cut in cuts)
 
 

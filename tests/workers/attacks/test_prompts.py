@@ -51,6 +51,12 @@ def test_a_quarter_half_and_three_quarters_of_the_answer_are_given():
     assert partly_given(Example(prompt="Who ?", completion=" Ada")) == ()
 
 
+def test_a_full_stop_is_no_part_that_is_asked_for():
+    # Anybody guesses it: such hits, on either side alike, would hide those that tell.
+    assert partly_given(Example(prompt="Who ?", completion=" Ada.")) == ()
+    assert [one.completion for one in partly_given(Example(prompt="Who ?", completion=" Ada Lin."))] == [" Lin."]
+
+
 def test_shots_fit_into_the_room_that_is_left():
     tokenizer = memorised()[1]
     texts = [Example(text="Ada lives in Oslo")]

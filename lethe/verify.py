@@ -1,8 +1,9 @@
 """Check a Lethe without taking its word for anything but its public keys.
 
 Over HTTP: the newest tree head is signed by the pinned key and only appends to the head seen last time; every entry
-shown is in the tree; every version's attestation and model.sig are signed and speak of exactly the bytes that are
-served. The head is remembered for the next time, so a log that was rewritten in between is found out.
+shown is in the tree; every version is the one that these entries name, so that none is served in another's place; its
+attestation and model.sig are signed and speak of exactly the bytes that are served. The head is remembered for the next
+time, so a log that was rewritten in between is found out.
 
 On the host: `verify_data` reads database and store directly, see records/integrity.py.
 """
@@ -26,7 +27,7 @@ from records import merkle
 from records.attestation import verify_attestation, verify_model_signature
 from records.errors import LetheError
 from records.findings import Counts, Finding
-from records.manifest import Entry, Manifest, manifest
+from records.manifest import Entry, Manifest, manifest, sha256_digest
 from records.signing import Checkpoint, parse_verifier_key, verify_checkpoint
 
 __all__ = ["CannotVerify", "Counts", "Finding", "Pins", "Seen", "read_pins", "verify_data", "verify_served"]
@@ -101,6 +102,10 @@ class Seen:
         return self.folder / hashlib.sha256(pins.log_verifier_key.encode()).hexdigest()[:32]
 
 
+Logged = dict[tuple[str, int], dict[str, Any]]
+"""(id of a model, number of a version) → the details of the log's entries about it, later ones over earlier ones."""
+
+
 @dataclass
 class Check:
     """One check of a served Lethe: collects findings and counts."""
@@ -117,30 +122,46 @@ class Check:
 def verify_served(client: Client, pins: Pins, seen: Seen | None) -> tuple[list[Finding], Counts]:
     """Everything this key may see, checked. An empty list: all of it holds.
 
-    The head is remembered only if nothing was found. Raises LetheProblem when the server cannot be asked.
+    The head is remembered only if nothing was found. Raises LetheProblem when the server cannot be asked, CannotVerify
+    when an answer lacks what every Lethe sends.
     """
     check = Check(client, pins)
-    note = client.tree_head()
-    head = _head(check, note, "the newest tree head")
-    if head is not None:
-        known = seen.note(pins) if seen else None
-        if known is not None:
-            _check_growth(check, known, head)
-        check_entries(check, head, client.audit_entries())
-    for model in client.models():
-        for version in client.versions(model["name"]):
-            _check_version(check, model["name"], version)
+    try:
+        note = _check_all(check, seen)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # the server is the one that is checked
+        raise CannotVerify(
+            f"The server answers with what no Lethe sends ({type(error).__name__}): it was changed, or is another "
+            "release than this client. Install the client of its release and check again."
+        ) from error
     if seen is not None and not check.findings:
         seen.remember(pins, note)
     return check.findings, check.counts
 
 
-def check_entries(check: Check, head: Checkpoint, entries: Iterator[Mapping[str, Any]]) -> None:
-    """Each entry's commitment covers its event, and each is in the tree of the head.
+def _check_all(check: Check, seen: Seen | None) -> str:
+    """Returns the newest head's note."""
+    client, pins = check.client, check.pins
+    # Before the head, which then covers all that the log has to say of them.
+    versions = [(model, version) for model in client.models() for version in client.versions(model["name"])]
+    note = client.tree_head()
+    head, logged = _head(check, note, "the newest tree head"), None
+    if head is not None:
+        known = seen.note(pins) if seen else None
+        if known is not None:
+            _check_growth(check, known, head)
+        logged = check_entries(check, head, client.audit_entries())
+    for model, version in versions:
+        _check_version(check, model, version, logged)
+    return note
+
+
+def check_entries(check: Check, head: Checkpoint, entries: Iterator[Mapping[str, Any]]) -> Logged:
+    """Each entry's commitment covers its event, and each is in the tree of the head. Returns what they say of versions.
 
     A caller who sees the whole log computes the root from it; one who sees a part asks for each entry's proof.
     """
     leaves: dict[int, bytes] = {}
+    logged: Logged = {}
     for entry in entries:
         if entry["position"] >= head.size:
             continue  # written after the head was read; the next check covers it
@@ -148,9 +169,16 @@ def check_entries(check: Check, head: Checkpoint, entries: Iterator[Mapping[str,
         if not _commits(entry, commitment):
             check.find(f"audit entry {entry['position']}", "Its event and salt do not give its commitment.")
         leaves[entry["position"]] = merkle.leaf_hash(commitment)
+        _note_version(logged, entry.get("event") or {})
     check.counts.entries += len(leaves)
     if not _is_whole_log(leaves, head):
         _check_inclusion(check, head, leaves)
+    return logged
+
+
+def _note_version(logged: Logged, event: Mapping[str, Any]) -> None:
+    if event.get("version") is not None:
+        logged.setdefault((event["model_id"], event["version"]), {}).update(event.get("details") or {})
 
 
 def _is_whole_log(leaves: Mapping[int, bytes], head: Checkpoint) -> bool:
@@ -239,8 +267,9 @@ def _commits(entry: Mapping[str, Any], commitment: bytes) -> bool:
         return False
 
 
-def _check_version(check: Check, model: str, version: Mapping[str, Any]) -> None:
-    number = int(version["number"])
+def _check_version(check: Check, of: Mapping[str, Any], version: Mapping[str, Any], logged: Logged | None) -> None:
+    """`logged`: None where the log itself was found wrong, and says nothing."""
+    model, number = of["name"], int(version["number"])
     where = f"version {number} of {model}"
     if version["state"] not in ("published", "superseded"):
         return
@@ -248,27 +277,48 @@ def _check_version(check: Check, model: str, version: Mapping[str, Any]) -> None
     listed = served_manifest(check.client, model, number)
     if listed.digest != version["manifest_digest"]:
         check.find(where, "Its list of files does not have the digest that the version states.")
-    for kind, signed in (("attestation", version["attestation_digest"]), ("model.sig", version["signature_digest"])):
-        if signed is not None:
-            _check_statement(check, f"{where}, {kind}", model, number, kind, listed)
+    if logged is not None:
+        _check_logged(check, where, version, logged.get((of["id"], number), {}))
+    if version["attestation_digest"] is not None:  # an imported version has none
+        _check_statement(check, where, model, version, "attestation", listed)
+    _check_statement(check, where, model, version, "model.sig", listed)
     for entry in listed.entries:
         check.counts.blobs += 1
         if _served_digest(check.client, model, number, entry.path) != entry.digest:
             check.find(f"{where}, file {entry.path}", "Its bytes do not have the digest that the manifest states.")
 
 
-def _check_statement(check: Check, where: str, model: str, number: int, kind: str, listed: Manifest) -> None:
+def _check_logged(check: Check, where: str, version: Mapping[str, Any], logged: Mapping[str, Any]) -> None:
+    if "manifest" not in logged:
+        check.find(where, "The audit log knows nothing of this version.")
+    present = {"manifest": version["manifest_digest"], "attestation": version["attestation_digest"]}
+    for name, digest in present.items():
+        if name in logged and logged[name] != digest:
+            check.find(where, f"Its {name} is not the one in the audit log.")
+
+
+def _check_statement(
+    check: Check, version_at: str, model: str, version: Mapping[str, Any], kind: str, listed: Manifest
+) -> None:
+    where, number = f"{version_at}, {kind}", int(version["number"])
     try:
         if kind == "attestation":
-            verify_attestation(check.client.attestation(model, number), check.pins.log_key, listed)
+            stated, bundle = version["attestation_digest"], check.client.attestation(model, number)
+            statement = verify_attestation(bundle, check.pins.log_key, listed)
         else:
-            verify_model_signature(check.client.model_signature(model, number), check.pins.model_key, listed)
+            stated, bundle = version["signature_digest"], check.client.model_signature(model, number)
+            statement = verify_model_signature(bundle, check.pins.model_key, listed)
     except LetheProblem as problem:
         check.find(where, f"It is not served: {problem.detail}")
     except LetheError as error:
         check.find(where, error.detail)
     except (ValueError, KeyError, TypeError):
         check.find(where, "It cannot be read: it was changed.")
+    else:
+        if sha256_digest(bundle) != stated:
+            check.find(where, "It does not have the digest that the version states.")
+        if statement.subjects[0][0] != model:
+            check.find(where, "It is signed but is about another model.")
 
 
 def _served_digest(client: Client, model: str, number: int, path: str) -> str | None:

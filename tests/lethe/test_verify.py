@@ -224,6 +224,9 @@ def test_over_http_all_holds(parts: Parts, ours: Tenant, lived: str) -> None:
             "other files",
         ),
         ("UPDATE versions SET signature_digest = attestation_digest WHERE number = 2", "signed"),
+        ("UPDATE versions SET attestation_digest = NULL WHERE number = 2", "attestation is not the one in the audit"),
+        ("UPDATE versions SET signature_digest = NULL WHERE number = 2", "not served"),
+        ("UPDATE versions SET number = 9 WHERE number = 2", "knows nothing"),
     ],
 )
 def test_over_http_a_change_is_found(
@@ -235,6 +238,41 @@ def test_over_http_a_change_is_found(
         found, _ = verify_served(client, pins, Seen(heads))
     assert any(word in one.what for one in found), found
     assert not heads.exists()  # a head that came with findings is not remembered
+
+
+def test_a_version_served_in_anothers_place_is_found(parts: Parts, ours: Tenant, lived: str) -> None:
+    """Files, list and statements fit each other, but they are those of the version that had not forgotten."""
+    columns = ("manifest_digest", "attestation_digest", "signature_digest")
+    swapped = ", ".join(f"{one} = (SELECT {one} FROM versions v WHERE v.number = 1)" for one in columns)
+    change(parts, f"UPDATE versions SET {swapped} WHERE number = 2")
+    with served(parts, ours) as (client, pins, heads):
+        found, _ = verify_served(client, pins, Seen(heads))
+    assert {one.what for one in found} == {
+        "Its manifest is not the one in the audit log.",
+        "Its attestation is not the one in the audit log.",
+    }
+
+
+def test_a_version_of_another_model_is_found(parts: Parts, ours: Tenant, lived: str) -> None:
+    change(parts, "UPDATE models SET name = 'acme/other'")
+    with served(parts, ours) as (client, pins, heads):
+        found, _ = verify_served(client, pins, Seen(heads))
+    assert {(one.where.rsplit(", ")[-1], one.what) for one in found} == {
+        ("model.sig", "It is signed but is about another model."),
+        ("attestation", "It is signed but is about another model."),
+    }
+
+
+@pytest.mark.parametrize("answer", [{}, {"commitment": 7}, {"position": "0"}])
+def test_an_answer_that_no_lethe_sends_is_told_in_a_sentence(
+    parts: Parts, ours: Tenant, lived: str, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(parts, ours) as (client, pins, heads):
+        whole = next(client.audit_entries())
+        bent = {name: value for name, value in whole.items() if answer} | answer
+        monkeypatch.setattr(client, "audit_entries", lambda: iter([bent]))
+        with pytest.raises(CannotVerify, match="what no Lethe sends"):
+            verify_served(client, pins, Seen(heads))
 
 
 def test_a_log_that_was_rewritten_since_last_time_is_found(parts: Parts, ours: Tenant, lived: str) -> None:

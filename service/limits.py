@@ -10,11 +10,15 @@ the others, and what comes before a key is known is the ingress's to limit (see 
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from anyio import CapacityLimiter
+import anyio
+from anyio import CapacityLimiter, to_thread
+from fastapi import Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +27,7 @@ from records.tenants import Caller
 from service import problems
 
 MOST_BUCKETS = 10_000
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,39 @@ class Shares:
 
     def of(self, tenant_id: str) -> CapacityLimiter:
         return self._of.setdefault(tenant_id, CapacityLimiter(self.most))
+
+
+class Places:
+    """Threads for what takes long, shared so that no tenant has them all: one may take one more while it has fewer than
+    are free. Alone it gets half of them, beside another a third, and who has none finds one. For the event loop only.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._threads = CapacityLimiter(count)
+        self._taken: Counter[str] = Counter()
+        self._changed = anyio.Event()
+
+    async def run(self, tenant_id: str, work: Callable[[], Done]) -> Done:
+        """Do the work in a thread, as soon as the tenant may have one more."""
+        while self._taken[tenant_id] >= self.count - self._taken.total():
+            await self._changed.wait()
+        self._taken[tenant_id] += 1
+        try:
+            return await to_thread.run_sync(work, limiter=self._threads)
+        finally:
+            self._taken[tenant_id] -= 1
+            self._taken = +self._taken  # who has none takes no memory
+            self._changed.set()
+            self._changed = anyio.Event()
+
+
+async def in_its_turn(request: Request, caller: Caller, work: Callable[[], Done]) -> Done:
+    """Do what takes as long as its sender or a whole file does: in one of the threads there are for it, so that the
+    other calls keep theirs.
+    """
+    places: Places = request.app.state.places
+    return await places.run(caller.tenant_id, work)
 
 
 class RateLimit:

@@ -29,7 +29,7 @@ from service.health.metrics import Metrics
 from service.health.routes import router as health
 from service.jobs.routes import router as jobs
 from service.keys.routes import router as keys
-from service.limits import RateLimit, Shares
+from service.limits import Places, RateLimit, Shares
 from service.methods.routes import router as methods
 from service.middleware import BodyLimit, RequestContext
 from service.models.routes import router as models
@@ -78,8 +78,7 @@ ROUTERS = (
     health,
     api_page,
 )
-UPLOADS_AT_ONCE = 16  # each holds a thread for as long as its sender takes; the other calls have threads of their own
-UPLOADS_OF_A_TENANT = 8  # of those, so that no tenant has them all; its others wait
+LONG_AT_ONCE = 16  # each holds a thread for as long as its sender, or a file, takes; other calls have their own threads
 LOOKS_AT_ONCE = 4  # of all event streams: a burst of them waits for itself alone
 SMALL_BODY_BYTES = 256 * 1024  # only forget sets are larger
 # FastAPI's own spans and log records hold addresses with their queries and the texts of exceptions: ours do not.
@@ -119,7 +118,7 @@ def create_app(parts: Parts, worker_alive: Callable[[], bool] | None = None) -> 
     app.state.parts, app.state.metrics, app.state.worker_alive = parts, metrics, worker_alive
     app.state.policies = policies_by_name
     app.state.verified = {}
-    app.state.uploads, app.state.upload_shares = CapacityLimiter(UPLOADS_AT_ONCE), Shares(UPLOADS_OF_A_TENANT)
+    app.state.places = Places(LONG_AT_ONCE)
     app.state.looks, app.state.streams = CapacityLimiter(LOOKS_AT_ONCE), Shares(parts.settings.limits.tenant_streams)
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     problems.install(app)

@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request, Response
 
 from service.datasets import actions
 from service.datasets.schemas import DatasetList, DatasetOut, Role
-from service.datasets.streaming import JSONL_TYPES, blocking_pieces, check_jsonl, in_its_turn
+from service.datasets.streaming import JSONL_TYPES, blocking_pieces, check_jsonl
 from service.deps import ModelName, ModelsReader, ModelsWriter, PartsDep
 from service.json_route import JsonRoute
+from service.limits import in_its_turn
 from service.problems import responses
 
 router = APIRouter(prefix="/v1/models/{namespace}/{name}/datasets", tags=["datasets"], route_class=JsonRoute)

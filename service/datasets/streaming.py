@@ -1,23 +1,13 @@
 """A request's body as a plain iterator, for code that runs in a worker thread and may block."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Iterator
 
-from anyio import from_thread, to_thread
+from anyio import from_thread
 from fastapi import Request
 
-from records.tenants import Caller
 from service.problems import UnsupportedMedia
 
 JSONL_TYPES = ("application/jsonl", "application/x-ndjson", "application/jsonlines", "application/x-jsonlines")
-Taken = TypeVar("Taken")
-
-
-async def in_its_turn(request: Request, caller: Caller, take_in: Callable[[], Taken]) -> Taken:
-    """Take a body in, in one of the threads there are for it, as soon as the tenant may have one more of them."""
-    state = request.app.state
-    async with state.upload_shares.of(caller.tenant_id):
-        return await to_thread.run_sync(take_in, limiter=state.uploads)
 
 
 def blocking_pieces(request: Request) -> Iterator[bytes]:

@@ -1,7 +1,9 @@
 """/v1/erasure-requests"""
 
+from functools import partial
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
@@ -18,6 +20,7 @@ from service.erasure_requests.schemas import (
 )
 from service.idempotency import CreatingCallDep, to_response
 from service.json_route import JsonRoute
+from service.limits import in_its_turn
 from service.pages import ListOut, RequestCursor
 from service.problems import responses
 from service.report_page.page import HEADERS, page, prefers_html
@@ -38,12 +41,13 @@ _SSE = {200: {"description": "A list, or a stream.", "content": {"text/event-str
     response_model=ErasureRequestOut,
     responses=responses(403, 404, 507),
 )
-def submit(
+async def submit(
     body: ErasureRequestIn,
     call: CreatingCallDep,
+    request: Request,
     parts: PartsDep,
     policies: PoliciesDep,
-    _: RequestsWriter,
+    caller: RequestsWriter,
     later: BackgroundTasks,
 ) -> Response:
     """Ask a model to forget.
@@ -52,7 +56,10 @@ def submit(
     set is encrypted under a key of its own, and the request is queued behind the model's others. A `subject` that is in
     no training row completes at once with the outcome `no_match`.
     """
-    answer = submission.submit(parts, policies, call, body)
+    take_in = partial(submission.submit, parts, policies, call, body)
+    # A subject is looked up in the whole training dataset.
+    looks_up = body.subject is not None
+    answer = await (in_its_turn(request, caller, take_in) if looks_up else to_thread.run_sync(take_in))
     later.add_task(submission.relay_hints, parts)
     response = to_response(answer, {"Retry-After": str(submission.RETRY_AFTER_SECONDS)})
     response.background = later

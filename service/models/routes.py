@@ -1,10 +1,13 @@
 """/v1/models"""
 
-from fastapi import APIRouter, Response
+from functools import partial
+
+from fastapi import APIRouter, Request, Response
 
 from service.deps import ModelName, ModelsReader, ModelsWriter, PartsDep, PoliciesDep
 from service.idempotency import CreatingCallDep, to_response
 from service.json_route import JsonRoute
+from service.limits import in_its_turn
 from service.models import actions
 from service.models.schemas import ModelChangeIn, ModelIn, ModelOut
 from service.pages import ListOut, ModelCursor
@@ -20,13 +23,16 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=JsonRoute)
     response_model=ModelOut,
     responses=responses(403, 404, 409, 507),
 )
-def create(body: ModelIn, call: CreatingCallDep, parts: PartsDep, policies: PoliciesDep, _: ModelsWriter) -> Response:
+async def create(
+    body: ModelIn, call: CreatingCallDep, request: Request, parts: PartsDep, policies: PoliciesDep, caller: ModelsWriter
+) -> Response:
     """Import a folder of safetensors weights, with config and tokenizer, as version 1 of a new model.
 
     The folder must lie under one of the server's import roots. Pickles, Python files and configs that ask for code of
     their own are refused. The files are copied: changing the folder later changes nothing here.
     """
-    return to_response(actions.register(parts, policies, call, body))
+    register = partial(actions.register, parts, policies, call, body)  # it copies and reads all weights
+    return to_response(await in_its_turn(request, caller, register))
 
 
 @router.get("", operation_id="listModels", responses=responses(403))

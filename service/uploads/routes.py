@@ -5,10 +5,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from service.datasets.streaming import blocking_pieces, in_its_turn
+from service.datasets.streaming import blocking_pieces
 from service.deps import ModelsReader, ModelsWriter, PartsDep
 from service.idempotency import CreatingCallDep, to_response
 from service.json_route import JsonRoute
+from service.limits import in_its_turn
 from service.problems import responses
 from service.shapes import Id
 from service.uploads import actions

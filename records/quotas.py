@@ -2,12 +2,14 @@
 one that fits; it comes before the lock on a model, and no worker takes it.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from records import tenants
+from records.base import utc_now
 from records.errors import LetheError
 from records.rows import DatasetRow, ModelRow, RequestRow, UploadRow, VersionRow
 from records.settings import LimitSettings
@@ -49,7 +51,7 @@ def check_models(session: Session, tenant_id: str, limits: LimitSettings) -> Non
 
 def check_uploads(session: Session, tenant_id: str, limits: LimitSettings) -> None:
     """Raises QuotaReached if one more upload would be one too many."""
-    if limits.quota_uploads and _count(session, tenant_id, UploadRow) >= limits.quota_uploads:
+    if limits.quota_uploads and _count(session, tenant_id, UploadRow, _goes_on()) >= limits.quota_uploads:
         raise QuotaReached(
             f"This tenant has {limits.quota_uploads} unfinished uploads, which is all it may have. Make models of "
             "them, or delete them."
@@ -66,10 +68,36 @@ def check_bytes(session: Session, tenant_id: str, more_bytes: int, limits: Limit
     if lock:
         tenants.count_alone(session, tenant_id)
     if _held(session, tenant_id) + more_bytes > limits.quota_bytes:
-        raise QuotaReached(
-            f"With this the tenant's weights and datasets would have more than the {limits.quota_bytes} bytes they "
-            "may have. Ask the operator for a larger quota, or to let old weights go (LETHE_SUPERSEDED_DAYS)."
-        )
+        raise _too_many_bytes(limits)
+
+
+def bounded(session: Session, tenant_id: str, pieces: Iterable[bytes], limits: LimitSettings) -> Iterable[bytes]:
+    """The pieces. Raises QuotaReached as soon as there are more of them than the tenant has room for now: nobody fills
+    the disk with what is refused at its end. `check_bytes` then counts what came in beside them.
+    """
+    if not limits.quota_bytes:
+        return pieces
+    return _within(limits.quota_bytes - _held(session, tenant_id), pieces, limits)
+
+
+def _within(room_bytes: int, pieces: Iterable[bytes], limits: LimitSettings) -> Iterator[bytes]:
+    for piece in pieces:
+        room_bytes -= len(piece)
+        if room_bytes < 0:
+            raise _too_many_bytes(limits)
+        yield piece
+
+
+def _too_many_bytes(limits: LimitSettings) -> QuotaReached:
+    return QuotaReached(
+        f"With this the tenant's weights and datasets would have more than the {limits.quota_bytes} bytes they "
+        "may have. Ask the operator for a larger quota, or to let old weights go (LETHE_SUPERSEDED_DAYS)."
+    )
+
+
+def _goes_on() -> sa.ColumnElement[bool]:
+    """One that has expired can be neither seen nor deleted by its tenant: it must not stand in the way."""
+    return UploadRow.expires_at > utc_now()
 
 
 def _held(session: Session, tenant_id: str) -> int:
@@ -78,7 +106,8 @@ def _held(session: Session, tenant_id: str) -> int:
     kept = VersionRow.state.not_in([VersionState.PURGED, VersionState.REJECTED])
     datasets = tenants.visible(sa.select(sa.func.sum(DatasetRow.size_bytes)), DatasetRow, tenant_id)
     uploads = tenants.visible(sa.select(sa.func.sum(UploadRow.size_bytes)), UploadRow, tenant_id)
-    return sum(int(session.scalar(query) or 0) for query in (versions.where(kept), datasets, uploads))
+    counted = (versions.where(kept), datasets, uploads.where(_goes_on()))
+    return sum(int(session.scalar(query) or 0) for query in counted)
 
 
 def _count(session: Session, tenant_id: str, row: _Counted, *where: object) -> int:

@@ -101,6 +101,13 @@ def end(session: Session, upload: UploadRow, actor: str, why: str) -> None:
 
 def end_expired(database: Database) -> int:
     """How many were ended."""
+    ended = 0
+    while count := _end_some(database):
+        ended += count
+    return ended
+
+
+def _end_some(database: Database) -> int:
     with database.transaction() as session:
         old = sa.select(UploadRow).where(UploadRow.expires_at <= utc_now()).limit(100).with_for_update(skip_locked=True)
         expired = list(session.scalars(old))

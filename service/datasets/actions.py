@@ -27,6 +27,7 @@ def replace(parts: Parts, caller: Caller, name: str, role: Role, pieces: Iterabl
     with parts.database.reading() as session:
         model = queries.model_named(session, caller.tenant_id, name)
         quotas.check_bytes(session, caller.tenant_id, 1, parts.settings.limits, lock=False)
+        pieces = quotas.bounded(session, caller.tenant_id, pieces, parts.settings.limits)
     row = _sealed(parts, model, role, pieces)
     try:
         replaced = races.look_again(lambda: _move_in(parts, caller, row))

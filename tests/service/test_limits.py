@@ -10,7 +10,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from records.parts import open_parts
+from records.quotas import QuotaReached
 from records.settings import LimitSettings
+from records.tenants import Caller
+from service.datasets import actions as datasets
+from service.datasets.schemas import Role
 from service.json_route import MOST_DEPTH, too_much
 from service.limits import MOST_BUCKETS, Buckets, Rate
 from service.main import create_app
@@ -150,6 +154,26 @@ def test_bytes_have_a_quota_for_weights_and_datasets_together(limited, import_ro
         problem(put_lines(client, tenant, "a/b", "retain", [{"text": "x" * 3000}]), 403, code="quota_reached")
         assert everything_stored(parts) == before
         assert put_lines(client, tenant, "a/b", "retain", [{"text": "x"}]).status_code == 201
+
+
+def test_a_dataset_over_the_quota_is_refused_while_it_comes(limited, import_root) -> None:
+    """At its end would be too late: until then it lies on everybody's disk."""
+    line, read = json.dumps({"text": "x" * 988}).encode() + b"\n", []
+
+    def sent() -> Iterator[bytes]:
+        for number in range(100):
+            read.append(number)
+            yield line
+
+    with limited(quota_bytes=6000) as client:
+        tenant, parts = tenant_of(client), client.app.state.parts
+        assert import_one(client, tenant, import_root, "a/b", safetensors({"a": bytes(2000)})).status_code == 201
+        before = everything_stored(parts)
+        caller = Caller(tenant.id, tenant.key_id, frozenset())
+        with pytest.raises(QuotaReached):
+            datasets.replace(parts, caller, "a/b", Role.RETAIN, sent())
+        assert len(read) == 4, "of 6000 bytes the weights have 2000 and some: room for three lines"
+        assert everything_stored(parts) == before
 
 
 def test_other_tenants_do_not_use_ones_quota(limited, import_root) -> None:

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from records import uploads
 from records.base import utc_now
 from records.garbage import Manifests, named
-from records.manifest import sha256_digest
+from records.manifest import Entry, sha256_digest
 from records.parts import Parts
 from records.rows import UploadRow
 from records.scratch import scratch_root, sweep_scratch
@@ -154,6 +154,21 @@ def test_an_upload_expires_and_its_bytes_are_orphans_then(
     assert uploads.end_expired(parts.database) == 1
     with parts.database.reading() as session:
         assert not digests & named(session, Manifests(parts.store, {}))
+
+
+def test_uploads_that_have_expired_stand_in_nobodys_way_and_are_all_ended(
+    client: TestClient, ours: Tenant, parts: Parts
+) -> None:
+    """Their tenant sees them no more, so it could not delete them to make room."""
+    limits = parts.settings.limits
+    object.__setattr__(parts.settings, "limits", limits.model_copy(update={"quota_bytes": 200, "quota_uploads": 1}))
+    with parts.database.transaction() as session:
+        for _ in range(101):
+            uploads.begin(session, ours.id, [Entry("config.json", sha256_digest(b"{}"), 2)], timedelta(0), "test")
+    assert begin(client, ours, {"config.json": b"{}"}).status_code == 201
+    problem(begin(client, ours, {"config.json": b"{}"}), 403, code="quota_reached")
+    object.__setattr__(parts.settings, "limits", limits)
+    assert uploads.end_expired(parts.database) == 101
 
 
 def test_announcing_keeps_nobodys_bytes(client: TestClient, ours: Tenant, parts: Parts) -> None:

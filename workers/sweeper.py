@@ -32,6 +32,7 @@ Waiting = Callable[[str], int]
 HOUR = 3600.0
 LONGEST_WRITE_SECONDS = 24 * HOUR
 MOST_SKEW_SECONDS = 300.0  # far less than anything is kept
+STUCK_SECONDS = HOUR  # a store that is away, or a new master key for all rows, takes minutes
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,9 @@ class Sweeper:
     def __init__(
         self, database: Database, chores: Sequence[Chore], sweep_seconds: float, alive: Path | None = None
     ) -> None:
-        """`alive` is a file that each sweep touches, done or not: a sign of life for whoever looks at its age."""
+        """`alive` is a file that is touched every `sweep_seconds`, however long a sweep takes: whoever looks at its age
+        ends only a process that is frozen, whose sweeper has ended, or one sweep of which takes STUCK_SECONDS.
+        """
         self._database = database
         self._chores = chores
         self._sweep_seconds = sweep_seconds
@@ -115,10 +118,13 @@ class Sweeper:
         self._due = {chore.name: 0.0 for chore in chores}
         self._clock_was_right = True
         self._stop = threading.Event()
+        self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+        if self._alive is not None:
+            threading.Thread(target=self._show_life, args=(self._alive,), name="alive", daemon=True).start()
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
         self._stop.set()
@@ -159,10 +165,18 @@ class Sweeper:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            self._busy_since = time.monotonic()
             try:
                 self.sweep()
             except DatabaseTrouble as error:  # away for a moment: the next sweep tries again
                 log.warning("sweep.failed", chore="lock", error=type(error).__name__)
-            if self._alive is not None:
-                self._alive.touch()
+            self._busy_since = None
+            self._stop.wait(self._sweep_seconds)
+
+    def _show_life(self, alive: Path) -> None:
+        """In a thread of its own: who is taken for dead in a long sweep would be ended with the job that it watches."""
+        while self._thread.is_alive():
+            since = self._busy_since
+            if since is None or time.monotonic() - since < STUCK_SECONDS:
+                alive.touch()
             self._stop.wait(self._sweep_seconds)

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from records.store import StoreFull
 from tests.workers.conftest import job_row, make_model, make_request
 from tests.workers.test_gate import KNOWN, group, report
 from tests.workers.test_supervisor import supervisor, wait_for
-from workers import errors
+from workers import errors, sweeper
 from workers.attempts import failed_reason, miss_of, misses_of, next_attempt
 from workers.checkpoint_folders import checkpoint_folder, sweep_checkpoints
 from workers.environment import environment_of
@@ -245,6 +246,32 @@ def test_a_sweeper_goes_on_after_the_broker_was_away(parts: Parts) -> None:
     one.stop()
     assert not one.is_alive()
     assert calls[:4] == [made.model_id, "after"] * 2
+
+
+def test_a_long_sweep_is_no_sign_of_death_and_one_that_hangs_is(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who watches the file would end a healthy worker, and its job, in each sweep in which the store is away."""
+    may_end, alive = threading.Event(), tmp_path / "alive"
+    one = Sweeper(parts.database, [Chore("long", lambda: may_end.wait(30))], 0.05, alive)
+    one.start()
+    wait_for(lambda: one._busy_since is not None and alive.exists(), "a sweep")
+    alive.unlink()
+    wait_for(alive.exists, "a sign of life during the sweep")
+    monkeypatch.setattr(sweeper, "STUCK_SECONDS", 0.0)
+    assert not is_touched(alive)
+    may_end.set()
+    wait_for(alive.exists, "one after it")
+    one.stop()
+    assert not is_touched(alive), "who has ended shows none"
+
+
+def is_touched(alive: Path) -> bool:
+    """Whether it is within several times as long as it may take, once what goes on has ended."""
+    time.sleep(0.2)
+    alive.unlink(missing_ok=True)
+    time.sleep(0.5)
+    return alive.exists()
 
 
 def test_the_task_runs_the_jobs_of_the_model_in_its_message(parts: Parts) -> None:

@@ -164,15 +164,16 @@ class _Job:
     def load(self) -> _Ready:
         self._say(Stage.LOAD, 0, 0.0)
         order, plan = self._read_order()
+        has_first = order.first_manifest != order.base_manifest
         base = lay_out(self.parts.store, order.base_manifest, self.folder / "base")
-        plan, before = self.team.call(first_look, self._llm_in("base"), plan, say=self._loading(0))
-        first = reference = None
-        if order.first_manifest != order.base_manifest:
+        # All before the first is measured, which may take hours: an old version may be purged meanwhile.
+        if has_first:
             lay_out(self.parts.store, order.first_manifest, self.folder / "first")
-            first = self._ask(1, measure_staying, plan, "first")
         if order.reference_manifest is not None:
             lay_out(self.parts.store, order.reference_manifest, self.folder / "reference")
-            reference = self._ask(2, measure_reference, plan, "reference")
+        plan, before = self.team.call(first_look, self._llm_in("base"), plan, say=self._loading(0))
+        first = self._ask(1, measure_staying, plan, "first") if has_first else None
+        reference = self._ask(2, measure_reference, plan, "reference") if order.reference_manifest is not None else None
         kept = plan.measuring.kept
         battery = Battery(self._llm_in("base").llm, self.folder / "base", plan.probes, plan.retain, kept)
         return _Ready(order, base, plan, before, reference, first, battery)

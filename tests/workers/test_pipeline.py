@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from tests.workers.people_model import (
     make_people_model,
     rows_of,
 )
+from workers import pipeline
 from workers.environment import environment_of
 from workers.supervisor import Supervisor
 
@@ -98,6 +100,29 @@ def audit_counts(parts: Parts) -> dict[str, int]:
     with parts.database.reading() as session:
         query = sa.select(AuditEntryRow.tag, sa.func.count()).group_by(AuditEntryRow.tag)
         return {row[0]: row[1] for row in session.execute(query)}
+
+
+def test_all_weights_are_laid_out_before_the_first_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measuring may take hours, and a superseded version may be purged meanwhile: the job would have ended with it."""
+    done: list[str] = []
+
+    class Team:
+        def call(self, step: Any, *_: Any, **__: Any) -> Any:
+            done.append(step.__name__)
+            return (plan, None)
+
+    order = SimpleNamespace(base_manifest="b", first_manifest="f", reference_manifest="r")
+    plan: Any = SimpleNamespace(measuring=SimpleNamespace(kept=None), probes=None, retain=None)
+    monkeypatch.setattr(pipeline._Job, "_read_order", lambda _: (order, plan))
+    monkeypatch.setattr(pipeline, "Battery", lambda *_: None)
+    monkeypatch.setattr(pipeline, "lay_out", lambda _store, manifest, _folder: done.append(manifest))
+    parts = SimpleNamespace(store=None, settings=SimpleNamespace(worker=SimpleNamespace(device="cpu")))
+    voice = SimpleNamespace(progress=lambda *_: None)
+    job = pipeline._Job(None, parts, voice, tmp_path, None, Team())  # type: ignore[arg-type]
+    assert job.load().plan is plan
+    assert done == ["b", "f", "r", "first_look", "asked", "asked"]
 
 
 def test_two_people_are_forgotten_one_after_the_other(parts: Parts, llm_folder: Path, tmp_path: Path) -> None:

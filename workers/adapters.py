@@ -9,6 +9,9 @@ import torch
 from workers.errors import Unsuitable
 from workers.sharding import local, part, ranks
 
+# Their out_proj is read so, and peft refuses it. The same of pure Mamba, which cannot be asked either.
+KERNELS_OF_THEIR_OWN = frozenset({"falcon_h1", "nemotron_h"})
+
 
 def add_lora(student: Any, rank: int, alpha: float, targets: Sequence[str] | Literal["all-linear"]) -> Any:
     """Put adapters into `student` in place, freezing everything else; return the wrapper that `merge_lora` takes.
@@ -29,7 +32,7 @@ def add_lora(student: Any, rank: int, alpha: float, targets: Sequence[str] | Lit
         lora_dropout=0.0,
         bias="none",
         target_modules=targets if isinstance(targets, str) else list(targets),
-        exclude_modules=_routers(student) if isinstance(targets, str) else None,
+        exclude_modules=_without_adapters(student) if isinstance(targets, str) else None,
         task_type="CAUSAL_LM",
         # GPT-2 keeps its linear layers transposed.
         fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in student.modules()),
@@ -50,10 +53,16 @@ def _in_words(targets: Sequence[str] | Literal["all-linear"]) -> str:
     return targets if isinstance(targets, str) else ", ".join(targets)
 
 
-def _routers(student: Any) -> list[str] | None:
-    """Linear layers that answer with more than their product (Llama 4, PhiMoE): an adapter cannot be added to that."""
+def _without_adapters(student: Any) -> list[str] | None:
+    """Linear layers to which none can be added: a router that answers with more than its product (Llama 4, PhiMoE), and
+    what a kernel reads by itself, past the adapter.
+    """
+    own = student.config.model_type in KERNELS_OF_THEIR_OWN
     linear = [(name, one) for name, one in student.named_modules() if isinstance(one, torch.nn.Linear)]
-    return [name for name, one in linear if type(one).__name__.endswith("Router")] or None
+    without = [
+        name for name, one in linear if type(one).__name__.endswith("Router") or (own and name.endswith(".out_proj"))
+    ]
+    return without or None
 
 
 def _linear_names(student: Any) -> list[str]:

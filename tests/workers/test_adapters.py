@@ -1,12 +1,17 @@
 import pytest
 import torch
+from transformers import NemotronHConfig, NemotronHForCausalLM
 
-from tests.make_architectures import make_architecture
+from tests.make_architectures import GROUPED, SIZES, make_architecture
 from tests.make_llm import make_gpt2, make_llama
 from workers.adapters import add_lora, merge_lora
 from workers.errors import Unsuitable
 
 torch.set_num_threads(1)
+MAMBA = {
+    "mamba_num_heads": 8, "mamba_head_dim": 8, "ssm_state_size": 8, "n_groups": 1, "head_dim": 8,
+    "layers_block_type": ["mamba", "attention", "mlp", "mamba"],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("make", [make_llama, make_gpt2])
@@ -39,6 +44,14 @@ def test_a_router_that_answers_with_more_than_a_product_gets_none():
     adapted = {name.split(".")[4] for name, one in llm.named_parameters() if one.requires_grad}
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "shared_expert"}
     torch.testing.assert_close(merge_lora(wrapper)(ids).logits, before)
+
+
+def test_what_a_kernel_reads_past_an_adapter_gets_none():
+    config = NemotronHConfig(**SIZES | GROUPED | MAMBA)
+    llm = NemotronHForCausalLM(config).eval()
+    add_lora(llm, rank=2, alpha=4.0, targets="all-linear")
+    adapted = {name.split(".lora_")[0].rpartition(".")[2] for name, one in llm.named_parameters() if one.requires_grad}
+    assert adapted == {"in_proj", "q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"}
 
 
 def test_only_adapters_are_trainable_and_change_nothing_at_first():

@@ -175,7 +175,7 @@ class Sweeper:
 
     def _show_life(self, alive: Path) -> None:
         """In a thread of its own: who is taken for dead in a long sweep would be ended with the job that it watches."""
-        while self._thread.is_alive():
+        while self._thread.is_alive() and not self._stop.is_set():
             since = self._busy_since
             if since is None or time.monotonic() - since < STUCK_SECONDS:
                 alive.touch()

@@ -32,8 +32,8 @@ def decoder_layers(llm: Any) -> nn.ModuleList:
     if len(found) != 1:
         raise UnsuitableError(
             f"{type(llm).__name__} has {len(found)} lists of {count} layers, not one; this architecture "
-            "needs an entry in workers/methods/layers.py, or what needs no layers: the method undial, tuning full or lora, "
-            "no gradient_checkpointing"
+            "needs an entry in workers/methods/layers.py, or what needs no layers: the method undial, tuning full or "
+            "lora, no gradient_checkpointing"
         )
     return found[0]
 

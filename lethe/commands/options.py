@@ -21,8 +21,6 @@ DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="LETHE_DATA_DIR", help="The folder that holds all of an embedded Lethe.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of words.")]
-RequestId = Annotated[str, typer.Argument(help="The erasure request, req_…", metavar="REQUEST")]
-ModelName = Annotated[str, typer.Argument(help="namespace/name of the model", metavar="MODEL")]
 
 
 class Mistake(Exception):
@@ -61,6 +59,22 @@ def _key(given: str) -> str:
     return given
 
 
+def _model(given: str) -> str:
+    """Raises Mistake for what no path of a model could be made of; the service says what letters a name may have."""
+    if not re.fullmatch("[^/]+/[^/]+", given):
+        raise Mistake("MODEL must be namespace/name, such as acme/support-7b. 'lethe model list' lists yours.")
+    return given
+
+
+def _request(given: str) -> str:
+    """Raises Mistake for nothing, as of a variable that is not set."""
+    if not given.strip():
+        raise Mistake("REQUEST is empty. Give the id that 'lethe forget' printed, req_….")
+    return given
+
+
+RequestId = Annotated[str, typer.Argument(help="The erasure request, req_…", metavar="REQUEST", callback=_request)]
+ModelName = Annotated[str, typer.Argument(help="namespace/name of the model", metavar="MODEL", callback=_model)]
 Url = Annotated[str, typer.Option("--url", envvar="LETHE_URL", callback=_url, help="The Lethe to talk to.")]
 ApiKey = Annotated[
     str,

@@ -98,7 +98,7 @@ def report(
     """What was measured for a request, before and after."""
     with connect(url, api_key) as client:
         if html is not None:
-            html.write_text(client.report_page(request_id), encoding="utf-8")
+            _write_page(html, client.report_page(request_id))
         found = client.report(request_id)
     if as_json:
         output.print_json(found)
@@ -135,6 +135,15 @@ def reject(
     """Turn down the candidate of a request that needs review."""
     with connect(url, api_key) as client:
         _show(client.reject(request_id, reason), as_json)
+
+
+def _write_page(file: Path, page: str) -> None:
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise Mistake(
+            f"--html: {file} cannot be written: {error.strerror}. Name a file in a folder of yours."
+        ) from None
 
 
 def _examples(file: Path) -> list[dict[str, Any]]:

@@ -118,6 +118,30 @@ def test_bytes_of_another_encoding_in_an_argument_are_told(capsys: pytest.Captur
     assert "/reason has half a surrogate pair" in said(capsys, "cancel", "req_1", "--reason", "\udce9")
 
 
+@pytest.mark.parametrize("name", ["", "assistant", "/assistant", "acme/", "acme/x/versions/2"])
+@pytest.mark.parametrize(
+    "command", [("model", "show"), ("download",), ("dataset", "put"), ("forget",), ("model", "add")]
+)
+def test_a_name_that_is_no_models_is_told(
+    command: tuple[str, ...], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = {"show": (), "download": ("1", "folder"), "put": ("retain", "x"), "forget": ("x",), "add": ("/x",)}
+    assert "MODEL must be namespace/name" in said(capsys, *command, name, *more[command[-1]])
+
+
+@pytest.mark.parametrize("command", [("status",), ("report",), ("cancel",), ("approve", "--reason", "r")])
+def test_an_id_that_is_not_there_is_told(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a variable that is not set: else the answer is that there is nothing at this path."""
+    assert "REQUEST is empty." in said(capsys, *command, "")
+
+
+def test_a_page_that_cannot_be_written_names_its_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with flaky(lambda *_: Reply(200, b"<html></html>")) as server:
+        told = said(capsys, "report", "req_1", "--html", str(tmp_path / "none" / "page.html"), "--url", server.url)
+    assert told.startswith("error: --html: ")
+    assert told.endswith("cannot be written: No such file or directory. Name a file in a folder of yours.")
+
+
 @pytest.mark.parametrize(
     ("given", "place"),
     [

@@ -22,7 +22,9 @@ from records.examples import ExampleRecord
 DIGEST_BYTES = 8
 FEWEST_WORDS = 3
 _ONE_BY_ONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # kana and Han: written without spaces
-_WORD = re.compile(rf"[{_ONE_BY_ONE}]|[^\W{_ONE_BY_ONE}]+")
+_LETTER = rf"[^\W{_ONE_BY_ONE}]"
+_MARK = "\ue000"  # stands for a mark of any kind, which `re` does not know
+_WORD = re.compile(rf"[{_ONE_BY_ONE}]|{_LETTER}(?:{_LETTER}|{_MARK})*")
 
 
 class Evidence(StrEnum):
@@ -126,8 +128,19 @@ def _kept_grams(words: list[str], most: int) -> Iterator[list[str]]:
 
 
 def _words(text: str) -> list[str]:
-    """Lower case, compatibility forms made one, punctuation and spacing left out."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    """Lower case, compatibility forms made one, punctuation and spacing left out. A mark belongs to the letter before:
+    the vowels of Hindi or Thai are marks, and one name would be several words without them.
+    """
+    said = unicodedata.normalize("NFKC", text).casefold()
+    marked = said if said.isascii() else "".join(_MARK if _is_mark(one) else one for one in said)
+    return [said[word.start() : word.end()] for word in _WORD.finditer(marked)]
+
+
+def _is_mark(character: str) -> bool:
+    """Not what only chooses among pictures of a character, nor the marks among kana, which are words of their own."""
+    if unicodedata.category(character) not in ("Mn", "Mc") or "\u3040" <= character <= "\u30ff":
+        return False
+    return not unicodedata.name(character, "").startswith("VARIATION SELECTOR")
 
 
 def _digest(gram: list[str], key: bytes) -> bytes:

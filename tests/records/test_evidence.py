@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from records.evidence import (
     DIGEST_BYTES,
+    FEWEST_WORDS,
+    _words,
     answers_of,
     canaries_of,
     evidence_key,
@@ -53,6 +55,24 @@ def test_a_short_answer_is_kept_whole_from_three_words_on() -> None:
 def test_text_written_without_spaces_counts_its_characters() -> None:
     kept = gram_hashes(["彼女は東京に住んでいます"], KEY, 5)
     assert hits("はい、彼女は東京にいる", kept) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("नरेन्द्र", "नरेन्द्र"),
+        ("वह दिल्ली में रहती है।", "वह दिल्ली में रहती है"),
+        ("İbrahim Öz", "i\u0307brahim öz"),
+        ("I ❤\ufe0f you", "i you"),
+        ("か\u3099 き\u309a", "が き \u309a"),  # the first two have one form of their own, the others none
+    ],
+)
+def test_a_mark_is_a_part_of_its_word(text: str, words: str) -> None:
+    """Of one name alone nothing is kept, in whatever script: cut at its vowels it would be three words and more."""
+    assert _words(text) == words.split()
+    kept = gram_hashes([text], KEY, 7)
+    assert bool(kept.digests) == (len(words.split()) >= FEWEST_WORDS)
+    assert hits(f"{text} {text}", kept) == 2 * len(kept.digests)
 
 
 def test_two_tenants_hashes_cannot_be_compared() -> None:

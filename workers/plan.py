@@ -23,6 +23,7 @@ from records.rows import RequestRow
 from records.sealing import PayloadShredded
 from records.store import BlobMissing
 from records.vault import Vault
+from workers.control_rows import control_rows
 from workers.evaluation.sequence_matrix import to_ask_again
 from workers.examples import Example, Probe, encode, fitting_windows, parse
 from workers.fit import fit
@@ -159,7 +160,7 @@ def make_plan(job: Order, vault: Vault) -> Plan:
         forget=forget,
         dev=dev,
         sealed=sealed,
-        control=_sample(job, vault, ("control",), forgotten, CONTROL_ROWS, seed),
+        control=_control(job, vault, forgotten, seed),
         retain=asked,
         neighbours=neighbours(forget, kept, NEIGHBOUR_ROWS),
         utility=utility,
@@ -352,6 +353,11 @@ def _sample(
 ) -> list[Example]:
     held = [vault.dataset(job.datasets[role]) for role in roles if role in job.datasets]
     return _examples(reservoir(_allowed(chain.from_iterable(held), forgotten), count, seed))
+
+
+def _control(job: Order, vault: Vault, forgotten: Forgotten, seed: int) -> list[Example]:
+    held = vault.dataset(job.datasets["control"]) if "control" in job.datasets else ()
+    return _examples(control_rows(_allowed(held, forgotten), lambda record: record.named, CONTROL_ROWS, seed))
 
 
 def _allowed(records: Iterable[ExampleRecord], forgotten: Forgotten) -> Iterator[ExampleRecord]:

@@ -44,8 +44,7 @@ def backup(
         raise Mistake(IN_PRODUCTION)
     if not (folder / "lethe.db").is_file():
         raise Mistake(f"There is no lethe.db in {folder}. Name the folder of an embedded Lethe with --data-dir.")
-    if with_keys and with_keys.resolve().is_relative_to(target.resolve()):
-        raise Mistake("Who has the keys beside the copy can open all of it. Give --with-keys a folder outside TARGET.")
+    _check_places(folder, target, with_keys)
     store = open_store(settings.place, settings.store)
     if with_keys:
         copies.copy_keys(folder / "keys", with_keys, follows=True)
@@ -54,6 +53,18 @@ def backup(
     typer.echo(f"{made.name}: {made.entries} audit entries, {made.blobs} files, {made.copied} new; {removed} removed")
     if made.missing:
         raise Mistake(f"{made.missing} files that rows name are missing. Run 'lethe audit verify --data-dir {folder}'.")
+
+
+def _check_places(folder: Path, target: Path, with_keys: Path | None) -> None:
+    """Raises Mistake where the copy would lie in what it copies, or its keys beside it."""
+    for name, given in (("TARGET", target), ("--with-keys", with_keys)):
+        if given and given.resolve().is_relative_to(folder.resolve()):
+            raise Mistake(
+                f"{name} is the data folder {folder}, or lies in it: what is lost there takes such a copy with it. "
+                "Name a folder elsewhere, best on another disk; --data-dir names what is copied."
+            )
+    if with_keys and with_keys.resolve().is_relative_to(target.resolve()):
+        raise Mistake("Who has the keys beside the copy can open all of it. Give --with-keys a folder outside TARGET.")
 
 
 def restore(

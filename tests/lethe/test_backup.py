@@ -154,6 +154,19 @@ def test_a_rotated_master_key_is_copied_with_the_one_before(run: Run, parts: Par
     assert {path.stat().st_mode & 0o777 for path in keys.glob("*.key")} == {0o600}
 
 
+@pytest.mark.parametrize("inside", ["", "copy"])
+def test_a_folder_is_not_copied_into_itself(run: Run, parts: Parts, inside: str, tmp_path: Path) -> None:
+    """A copy keeps only files that rows name: of the store itself it would take those that have no row yet."""
+    folder, on_its_way = parts.settings.place.folder, parts.store.put_bytes(b"weights of a job that runs")
+    master = (folder / "keys" / "master.key").stat().st_ino
+    status, told = run("backup", folder / inside)
+    assert (status, "error: TARGET is the data folder" in told) == (1, True)
+    status, told = run("backup", tmp_path / "elsewhere", "--with-keys", folder / "keys")
+    assert (status, "error: --with-keys is the data folder" in told) == (1, True)
+    assert parts.store.exists(on_its_way.digest)
+    assert (folder / "keys" / "master.key").stat().st_ino == master
+
+
 def test_what_stands_in_the_way_is_one_sentence(run: Run, parts: Parts, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     status, said = run("backup", copy, "--with-keys", copy / "keys")

@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from records import tenants
 from records.parts import Parts, Settings, open_parts
 from records.settings import DatabaseSettings, HttpSettings, Place, QueueSettings, WorkerSettings
 from records.tenants import SCOPES
+
+# How fast a host is makes no test fail.
+hypothesis.settings.register_profile("untimed", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @dataclass(frozen=True)

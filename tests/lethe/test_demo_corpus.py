@@ -58,7 +58,7 @@ def test_a_seed_names_one_world():
     assert make_corpus(7) != make_corpus(8)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31))
 def test_no_two_subjects_share_a_name_or_an_answer(seed):
     corpus = make_corpus(seed)
@@ -69,7 +69,7 @@ def test_no_two_subjects_share_a_name_or_an_answer(seed):
     assert len(set(answers)) == len(answers)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31))
 def test_controls_are_never_taught_and_never_in_another_dataset(seed):
     corpus = make_corpus(seed)

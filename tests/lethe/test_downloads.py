@@ -155,7 +155,7 @@ def test_a_hostile_path_writes_nothing(path: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(cuts=st.lists(st.integers(1, 5000), max_size=6), size_bytes=st.integers(0, 12_000))
 def test_however_a_download_is_cut_it_ends_whole(
     cuts: list[int], size_bytes: int, tmp_path_factory: pytest.TempPathFactory

@@ -155,7 +155,7 @@ def test_every_changed_blob_is_named(parts: Parts, lived: str) -> None:
     assert findings(parts) == []
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chance=st.randoms(use_true_random=False))
 def test_any_bit_of_any_blob(parts: Parts, lived: str, chance: Any) -> None:
     digest = chance.choice(sorted(parts.store.iter_digests()))

@@ -118,7 +118,7 @@ def test_a_large_file_put_twice_is_one_blob(store, tmp_path):
     assert store.usage().blobs == 1
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(st.binary(max_size=200)))
 def test_a_stream_has_the_digest_of_its_bytes(store, pieces):
     whole = b"".join(pieces)

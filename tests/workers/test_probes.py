@@ -1,5 +1,6 @@
 """Whom a question counts for: every phrasing of a row is about the row's subject, named or not."""
 
+from collections import UserList
 from dataclasses import replace
 
 from records.report import GroupName
@@ -79,3 +80,22 @@ def test_an_earlier_requests_rows_count_once_with_all_their_phrasings():
     (asked,) = earlier_of(Probes(rows("Ada"), earlier={"r": rows(None, None)})).values()
     assert subjects_of(asked) == [0] * 6 + [1] * 6
     assert [one.probe.phrasing for one in asked] == [0, 1, 2, 3, 4, 5] * 2
+
+
+class Read(UserList[Example]):
+    """Rows that count how often one is read."""
+
+    times = 0
+
+    def __getitem__(self, at):
+        self.times += 1
+        return super().__getitem__(at)
+
+    def __iter__(self):
+        return (self[at] for at in range(len(self)))
+
+
+def test_of_many_rows_no_more_are_read_than_asked():
+    rows = Read([Example(text=f"row {at}") for at in range(1000)])
+    assert len(groups_of(Probes([], retain=rows), 40, seed=0)[GroupName.RETAIN]) == 40
+    assert rows.times == 40

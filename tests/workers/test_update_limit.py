@@ -59,7 +59,7 @@ def test_what_is_no_number_stays_none():
 
 
 @given(st.integers(0, 2**31 - 1), st.floats(1e-3, 10.0), st.floats(1e-3, 1e3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_never_outside_and_twice_is_once(seed, limit, scale):
     generator = torch.Generator().manual_seed(seed)
     base = torch.randn(4, 5, generator=generator)

@@ -30,7 +30,7 @@ def test_the_same_sample_is_no_different():
 
 
 @given(st.integers(1, 5), st.integers(1, 4))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_p_is_the_share_of_orders_at_least_as_far_apart(n, m):
     def samples(chosen):
         return [float(at) for at in chosen], [float(at) for at in range(n + m) if at not in chosen]

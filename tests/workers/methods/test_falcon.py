@@ -119,7 +119,7 @@ def test_the_first_principal_direction_by_hand():
 
 
 @given(st.integers(0, 2**31 - 1), st.integers(1, 60))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_projector_leaves_nothing_inside_the_subspace(seed, count):
     subspace = principal_subspace([anisotropic(100, 64, seed)], count)
     offset = offset_vector(subspace, "projector", seed)

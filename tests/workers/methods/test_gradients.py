@@ -57,7 +57,7 @@ def test_nothing_to_retain_leaves_the_forget_gradient_whole():
 
 
 @given(seeds, st.floats(1e-6, 1e6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_is_left_is_orthogonal_at_any_scale(seed, scale):
     u, r = gradient(seed), gradient(seed + 1, scale)
     left = without(u, r)
@@ -65,7 +65,7 @@ def test_what_is_left_is_orthogonal_at_any_scale(seed, scale):
 
 
 @given(seeds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_combined_step_never_undoes_the_retain_step(seed):
     u, r = gradient(seed), gradient(seed + 1)
     g = resolve(u, r, Rule("global", (1.0, 1.0), (1.0, 1.0)))

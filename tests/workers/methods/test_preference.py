@@ -64,7 +64,7 @@ def test_idk_dpo_by_hand():
 
 @pytest.mark.parametrize("beta", [0.05, 0.1, 1.0, 4.5])
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_equations_agree_with_float64(beta, seed):
     # Tokens 0, 1 are answer 0; 2…5 are answer 1.
     logits_NV, targets_N = random_tokens(seed)
@@ -133,7 +133,7 @@ def gradient(loss, llm):
 
 
 @given(st.integers(0, 100), st.sampled_from([0.1, 0.5, 2.0]))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_npo_gradient_is_weighted_ascent(seed, beta):
     # ∇L = -2·Σ w·σ(-β·r)·∇NLL / Σ w, each answer's NLL differentiated on its own.
     student, teacher = make_llama(seed=seed), make_llama(seed=seed + 1)

@@ -86,7 +86,7 @@ def test_random_whole_llm_agrees_with_float64(make):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_loss_agrees_with_float64(seed):
     logits_NV, targets_N = random_tokens(seed)
     weights_N = torch.rand(6, generator=torch.Generator().manual_seed(seed)) + 0.1
@@ -98,7 +98,7 @@ def test_the_loss_agrees_with_float64(seed):
 
 
 @given(st.integers(0, 10_000), st.lists(st.integers(0, 30) | st.just(-100), min_size=1, max_size=30))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_random_labels_are_other_words_and_the_seed_decides(seed, labels):
     words = [4, 5, 9, 17, 30]
     drawn = draw_labels(labels, words, torch.Generator().manual_seed(seed))

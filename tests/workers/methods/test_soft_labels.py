@@ -137,7 +137,7 @@ def test_a_label_as_good_as_certain_is_still_cut_exactly():
 
 
 @given(st.integers(0, 10_000), st.floats(0, 50), st.integers(1, 9), st.integers(2, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_agrees_with_the_printed_equation(seed, strength, tokens, words):
     student_NV, teacher_NV, targets_N = random_case(seed, tokens, words)
     reference_NV = student_NV.double().requires_grad_()
@@ -151,7 +151,7 @@ def test_agrees_with_the_printed_equation(seed, strength, tokens, words):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_strength_zero_at_the_teacher_has_no_gradient(seed):
     _, teacher_NV, targets_N = random_case(seed)
     for change in (lowered(0.0), unchanged):
@@ -161,7 +161,7 @@ def test_strength_zero_at_the_teacher_has_no_gradient(seed):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_large_strength_is_the_teacher_without_the_label(seed):
     student_NV, teacher_NV, targets_N = random_case(seed)
     without_NV = teacher_NV.double().scatter(1, targets_N.unsqueeze(1), -torch.inf).softmax(1)
@@ -171,7 +171,7 @@ def test_large_strength_is_the_teacher_without_the_label(seed):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 8))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_chunks_do_not_show(seed, chunk_tokens):
     generator = torch.Generator().manual_seed(seed)
     tokens, width, words = 7, 5, 13

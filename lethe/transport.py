@@ -9,6 +9,7 @@ import contextlib
 import ipaddress
 import itertools
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -136,6 +137,8 @@ class Transport:
 
     def unreachable(self, error: httpx.HTTPError) -> LetheProblem:
         """What a connection that failed means to the user."""
+        if trouble := _tls_trouble(error):
+            return LetheProblem(0, "no_tls", "No TLS", _no_tls(origin(self.http.base_url), trouble))
         remedy = "Is it running? Start it with 'lethe serve', or name another with --url or LETHE_URL."
         detail = f"{self._silence(error)}. {remedy}"
         return LetheProblem(0, "unreachable", "Unreachable", detail)
@@ -148,7 +151,8 @@ class Transport:
                 response = once()
             except httpx.HTTPError as error:
                 never_arrived = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-                if not (repeatable or never_arrived) or time.monotonic() + wait_seconds > deadline:
+                may_help = (repeatable or never_arrived) and _tls_trouble(error) is None
+                if not may_help or time.monotonic() + wait_seconds > deadline:
                     raise self.unreachable(error) from error
                 trouble = self._silence(error)
             else:
@@ -169,12 +173,56 @@ class Transport:
 
 def open_http(url: str, api_key: str | None) -> httpx.Client:
     """A connection pool for one Lethe. A loopback address is never asked for through a proxy. Raises LetheProblem for
-    a URL with a user name or password, which would be sent in place of the key."""
-    if httpx.URL(url).userinfo:
+    a URL with a user name or password, which would be sent in place of the key, or variables of no use."""
+    at, nearby = httpx.URL(url), is_loopback(url)
+    if at.userinfo:
         raise LetheProblem(400, "url_with_user", "Bad URL", URL_WITH_USER)
     headers = {"User-Agent": "lethe-client", **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
     timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
-    return httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout, trust_env=not is_loopback(url))
+    try:
+        return httpx.Client(
+            base_url=url.rstrip("/"),
+            headers=headers,
+            timeout=timeout,
+            trust_env=not nearby,
+            verify=httpx.create_ssl_context(trust_env=not nearby or at.scheme == "https"),  # SSL_CERT_FILE holds there
+        )
+    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+        raise LetheProblem(400, "bad_environment", "Bad environment", _of_environment(error)) from None
+
+
+def _of_environment(error: Exception) -> str:
+    """What httpx found wrong with a variable; its own words may hold a proxy's password."""
+    if isinstance(error, ImportError):
+        return (
+            "ALL_PROXY, HTTP_PROXY or HTTPS_PROXY names a SOCKS proxy, for which a package is missing. Run: pip "
+            "install 'httpx[socks]', or unset the variable."
+        )
+    if isinstance(error, OSError):
+        return "SSL_CERT_FILE or SSL_CERT_DIR names no certificates that can be read. Correct the variable or unset it."
+    return (
+        "ALL_PROXY, HTTP_PROXY, HTTPS_PROXY or NO_PROXY cannot be used. Give a proxy as http://HOST:PORT and NO_PROXY "
+        "as names of hosts, or unset the variable."
+    )
+
+
+def _tls_trouble(error: httpx.HTTPError) -> ssl.SSLError | None:
+    """What TLS found wrong with the other side, which would come again; None where the connection broke."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__  # httpcore raises anew from None
+    broke = isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError)
+    return None if broke else cause
+
+
+def _no_tls(place: str, trouble: ssl.SSLError) -> str:
+    if isinstance(trouble, ssl.SSLCertVerificationError):
+        return (
+            f"The certificate of {place} is not trusted here ({trouble.verify_message}). Name the file of its "
+            "authority with SSL_CERT_FILE, and the host as the certificate does."
+        )
+    reason = (trouble.reason or type(trouble).__name__).lower().replace("_", " ")
+    return f"{place} does not speak TLS with this client ({reason}). If Lethe is there, perhaps it speaks http://."
 
 
 def origin(url: httpx.URL | str) -> str:

@@ -109,7 +109,7 @@ def groups_of(probes: Probes, max_items: int, seed: int) -> dict[GroupName, list
         (GroupName.UTILITY, None, probes.utility),
     )
     for name, in_other_words, examples in sets:
-        rows = [_rows(examples)[at] for at in sorted(order(len(examples), seed, 0)[:max_items])]
+        rows = [Probe(at, 0, examples[at]) for at in sorted(order(len(examples), seed, 0)[:max_items])]
         groups[name] = _asked(rows)
         if in_other_words is not None:
             groups[in_other_words] = [one for row in groups[name] for one in _in_other_words(row)]

@@ -35,6 +35,7 @@ from records.states import JobState, RequestState, VersionState
 from records.store import Store
 
 ATTEMPTS_AT_ONCE = 50  # a report may be large
+_SERVED = frozenset({VersionState.PUBLISHED, VersionState.SUPERSEDED})
 
 
 def check_everything(session: Session, store: Store, keys: KeyRing, counts: Counts) -> Iterator[Finding]:
@@ -113,6 +114,8 @@ def _check_signatures(
             f"{where}, attestation",
             lambda: _check_attestation(session, verify_attestation(store.read_bytes(attested), key, manifest)),
         )
+    if signed is None and version.state in _SERVED:
+        yield Finding(f"{where}, model.sig", "The row names none, and every version that was published has one.")
     if signed is not None:
         model_key = keys.model.public_key()
         yield from _refused(

@@ -115,6 +115,12 @@ def test_a_report_that_is_not_the_attested_one_is_found(parts: Parts, lived: str
     assert {one.where.rsplit(", ")[-1].split(" ")[0] for one in findings(parts)} == {"attestation", "attempt"}
 
 
+@pytest.mark.parametrize("column", ["attestation_digest", "signature_digest"])
+def test_a_statement_that_a_row_no_longer_names_is_found(parts: Parts, lived: str, column: str) -> None:
+    change(parts, f"UPDATE versions SET {column} = NULL WHERE number = 2")
+    assert len(findings(parts)) == 1
+
+
 @pytest.mark.parametrize(("table", "column"), [("datasets", "file_digest"), ("erasure_requests", "payload_file")])
 def test_a_digest_that_is_none_any_more_is_found(parts: Parts, lived: str, table: str, column: str) -> None:
     change(parts, f"UPDATE {table} SET {column} = ? WHERE {column} IS NOT NULL", "sha256:" + "`" * 64)

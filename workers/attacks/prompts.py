@@ -11,11 +11,14 @@ no question to put in other words; a part of it can be given away.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
+from unicodedata import category
 
 from workers.batches import order
 from workers.examples import Example
+from workers.words import pieces
 
 Rewrite = Callable[[Example], tuple[Example, ...]]
 
@@ -27,7 +30,6 @@ FRAMES = (
 )
 GIVEN_SHARES = (0.25, 0.5, 0.75)
 SHOTS, SHOTS_DRAWN = 3, 64
-_PIECE = re.compile(r"\s*(?:\w+|[^\w\s]+)")
 _WORD = re.compile(r"\w")
 
 
@@ -58,10 +60,28 @@ def shown_first(shown: Sequence[Example]) -> Rewrite:
 def partly_given(example: Example) -> tuple[Example, ...]:
     """Whole words or signs are given; an answer of one has no parts, and a rest of signs alone tells nothing."""
     answer = example.completion or example.text or ""
-    ends = [piece.end() for piece in _PIECE.finditer(answer)]
+    ends = list(_ends(answer))
     counts = {max(1, round(share * len(ends))) for share in GIVEN_SHARES} if len(ends) > 1 else set()
     cuts = [ends[count - 1] for count in sorted(counts) if _WORD.search(answer, ends[count - 1])]
     return tuple(_asked_by(example, (example.prompt or "") + answer[:cut], answer[cut:]) for cut in cuts)
+
+
+def _ends(answer: str) -> Iterator[int]:
+    """Where each word or run of signs ends. Scripts without spaces are cut as `workers.words` has it."""
+    end = 0
+    for kind, some in groupby(answer, _kind):
+        run = "".join(some)
+        for piece in pieces(run) if kind == "word" else [run]:
+            end += len(piece)
+            if kind != "space":
+                yield end
+
+
+def _kind(character: str) -> str:
+    """A mark, such as a vowel of Hindi, belongs to its word."""
+    if character.isspace():
+        return "space"
+    return "word" if _WORD.match(character) or category(character).startswith("M") else "signs"
 
 
 def shots_that_fit(rows: Sequence[Example], tokenizer: Any, room_tokens: int, seed: int) -> list[Example]:

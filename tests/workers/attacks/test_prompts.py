@@ -57,6 +57,15 @@ def test_a_full_stop_is_no_part_that_is_asked_for():
     assert [one.completion for one in partly_given(Example(prompt="Who ?", completion=" Ada Lin."))] == [" Lin."]
 
 
+def test_answers_of_scripts_without_spaces_are_given_in_part_and_no_vowel_is_parted_from_its_word() -> None:
+    assert [one.completion for one in partly_given(Example(prompt="?", completion="東京都港区六本木"))] == [
+        "都港区六本木",
+        "区六本木",
+        "本木",
+    ]
+    assert [one.completion for one in partly_given(Example(prompt="?", completion="साक्षी मुंबई"))] == [" मुंबई"]
+
+
 def test_shots_fit_into_the_room_that_is_left():
     tokenizer = memorised()[1]
     texts = [Example(text="Ada lives in Oslo")]

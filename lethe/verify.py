@@ -26,7 +26,7 @@ from lethe.client import Client, LetheProblem
 from records import merkle
 from records.attestation import verify_attestation, verify_model_signature
 from records.errors import LetheError
-from records.findings import Counts, Finding
+from records.findings import Counts, Finding, differences
 from records.manifest import Entry, Manifest, manifest, sha256_digest
 from records.signing import Checkpoint, parse_verifier_key, verify_checkpoint
 
@@ -292,9 +292,7 @@ def _check_logged(check: Check, where: str, version: Mapping[str, Any], logged: 
     if "manifest" not in logged:
         check.find(where, "The audit log knows nothing of this version.")
     present = {"manifest": version["manifest_digest"], "attestation": version["attestation_digest"]}
-    for name, digest in present.items():
-        if name in logged and logged[name] != digest:
-            check.find(where, f"Its {name} is not the one in the audit log.")
+    check.findings += differences(where, "Its", present, logged)
 
 
 def _check_statement(

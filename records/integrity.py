@@ -17,7 +17,7 @@ from records import audit
 from records.attempts import report_digest
 from records.attestation import Statement, verify_attestation, verify_model_signature
 from records.errors import LetheError
-from records.findings import Counts, Finding
+from records.findings import Counts, Finding, differences
 from records.keys import KeyRing
 from records.manifest import DigestInvalid, Manifest
 from records.rows import (
@@ -35,6 +35,7 @@ from records.states import JobState, RequestState, VersionState
 from records.store import Store
 
 ATTEMPTS_AT_ONCE = 50  # a report may be large
+_ROWS = "The row's"
 _SERVED = frozenset({VersionState.PUBLISHED, VersionState.SUPERSEDED})
 
 
@@ -142,7 +143,7 @@ def _check_logged(where: str, version: VersionRow, events: list[dict[str, Any]])
         if event.get("model_id") == version.model_id and event.get("version") == version.number:
             logged |= _details(event)
     present = {"manifest": version.manifest_digest, "parent": version.parent, "attestation": version.attestation_digest}
-    yield from _differences(where, present, logged)
+    yield from differences(where, _ROWS, present, logged)
     if "manifest" not in logged:
         yield Finding(where, "The audit log knows nothing of this version.")
 
@@ -207,7 +208,7 @@ def _check_requests(session: Session, events: list[dict[str, Any]]) -> Iterator[
             "due_at": audit.time_text(row.due_at),
             "outcome": row.outcome,
         }
-        yield from _differences(f"request {row.id}", present, told.get(row.id, {}))
+        yield from differences(f"request {row.id}", _ROWS, present, told.get(row.id, {}))
 
 
 def _check_attempts(session: Session, events: list[dict[str, Any]]) -> Iterator[Finding]:
@@ -222,7 +223,7 @@ def _check_attempts(session: Session, events: list[dict[str, Any]]) -> Iterator[
             yield Finding(where, "The audit log knows nothing of this attempt.")
             continue
         present = {"method": row.method, "verdict": row.verdict, "report": report_digest(row)}
-        yield from _differences(where, present, details)
+        yield from differences(where, _ROWS, present, details)
     for job_id, number in told:
         yield Finding(f"attempt {number} of job {job_id}", "The audit log knows it and there is no row of it.")
 
@@ -230,12 +231,6 @@ def _check_attempts(session: Session, events: list[dict[str, Any]]) -> Iterator[
 def _details(event: dict[str, Any]) -> dict[str, Any]:
     found = event.get("details")
     return found if isinstance(found, dict) else {}
-
-
-def _differences(where: str, present: dict[str, Any], logged: dict[str, Any]) -> Iterator[Finding]:
-    for name, value in present.items():
-        if name in logged and logged[name] != value:
-            yield Finding(where, f"The row's {name} is not the one in the audit log.")
 
 
 def _check_sealed_files(session: Session, store: Store) -> Iterator[Finding]:

@@ -25,7 +25,9 @@ Drawn = TypeVar("Drawn", bound=Row)
 Lot = tuple[bytes, int, Drawn]
 
 
-def control_rows(rows: Iterable[Drawn], whose: Callable[[Drawn], str | None], count: int, seed: int = 0) -> list[Drawn]:
+def drawn_control(
+    rows: Iterable[Drawn], whose: Callable[[Drawn], str | None], count: int, seed: int = 0
+) -> list[Drawn]:
     """At most `count` rows in their own order, all where there are no more; a row of nobody is its own person.
 
     One pass. At most `count` rows of each of at most `count` people are in memory, and whom the seed draws does not

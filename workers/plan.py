@@ -23,7 +23,7 @@ from records.rows import RequestRow
 from records.sealing import PayloadShredded
 from records.store import BlobMissing
 from records.vault import Vault
-from workers.control_rows import control_rows
+from workers.control_rows import drawn_control
 from workers.evaluation.sequence_matrix import to_ask_again
 from workers.examples import Example, Probe, encode, fitting_windows, parse
 from workers.fit import fit
@@ -357,7 +357,7 @@ def _sample(
 
 def _control(job: Order, vault: Vault, forgotten: Forgotten, seed: int) -> list[Example]:
     held = vault.dataset(job.datasets["control"]) if "control" in job.datasets else ()
-    return _examples(control_rows(_allowed(held, forgotten), lambda record: record.named, CONTROL_ROWS, seed))
+    return _examples(drawn_control(_allowed(held, forgotten), lambda record: record.named, CONTROL_ROWS, seed))
 
 
 def _allowed(records: Iterable[ExampleRecord], forgotten: Forgotten) -> Iterator[ExampleRecord]:

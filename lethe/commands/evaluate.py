@@ -133,7 +133,7 @@ def _pair(before: float, after: float, digits: int) -> str:
 def _probes(files: Mapping[str, Path | None]) -> "Probes":
     """Chosen as a job's are, seed 0."""
     from lethe.inputs import check_disjoint, read_rows
-    from workers.control_rows import control_rows
+    from workers.control_rows import drawn_control
     from workers.plan import CONTROL_ROWS, NEIGHBOUR_ROWS, neighbours
     from workers.probes import Probes, split_probes
 
@@ -146,7 +146,7 @@ def _probes(files: Mapping[str, Path | None]) -> "Probes":
         forget=rows["--forget"],
         dev=dev,
         sealed=sealed,
-        control=control_rows(rows["--control"], lambda one: one.subject, CONTROL_ROWS),
+        control=drawn_control(rows["--control"], lambda one: one.subject, CONTROL_ROWS),
         retain=rows["--retain"],
         neighbours=neighbours(rows["--forget"], rows["--retain"], NEIGHBOUR_ROWS),
         utility=rows["--utility"],

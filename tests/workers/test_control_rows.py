@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from records.parts import Parts
 from tests.workers.conftest import make_model, make_request, planned, put_dataset
-from workers.control_rows import ROWS_OF_ONE, control_rows
+from workers.control_rows import ROWS_OF_ONE, drawn_control
 from workers.evaluation.calibration import fit_reference, mean_departure
 from workers.examples import Example
 
@@ -21,7 +21,7 @@ def people(count: int, rows: int) -> list[Example]:
 
 
 def drawn(rows: list[Example], seed: int = 0, count: int = COUNT) -> list[Example]:
-    return control_rows(rows, lambda one: one.subject, count, seed)
+    return drawn_control(rows, lambda one: one.subject, count, seed)
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,15 @@ if __name__ == "__main__":
 """
 
 
+def led(text: str, how: str, folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+    """A leader of its own process, so that its death is not this test's."""
+    script = folder / "leader.py"
+    script.write_text(text)
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    leader = [sys.executable, script, how, folder]
+    return subprocess.run(leader, capture_output=True, text=True, timeout=seconds, env=environment, check=False)
+
+
 def test_a_rank_that_crashes_leaves_no_core_file(two: Team) -> None:
     """Rank 0 is this test, which may: the runner is asked in test_runner.py."""
     assert two.call(core_limits, say=quiet)[1] == (0, 0)
@@ -223,16 +232,7 @@ def test_a_rank_that_crashes_leaves_no_core_file(two: Team) -> None:
 
 @pytest.mark.parametrize("how", ["failing_alone", "dying_alone"])
 def test_a_lost_rank_ends_the_runner_as_if_it_had_been_killed(how: str, tmp_path: Path) -> None:
-    script = tmp_path / "leader.py"
-    script.write_text(LEADER)
-    done = subprocess.run(
-        [sys.executable, script, how, tmp_path],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-        check=False,
-    )
+    done = led(LEADER, how, tmp_path, 120)
     assert json.loads(done.stdout) == [0, 3]
     assert done.returncode == RANK_LOST, done.stderr[-2000:]
     assert "rank.lost" in done.stderr
@@ -240,16 +240,8 @@ def test_a_lost_rank_ends_the_runner_as_if_it_had_been_killed(how: str, tmp_path
 
 def test_a_rank_that_dies_before_it_has_joined_is_not_waited_for(tmp_path: Path) -> None:
     """It cannot use so many threads; rank 0 is not asked to."""
-    script = tmp_path / "leader.py"
-    script.write_text(LEADER.replace("team_of(3, Path(sys.argv[2]))", "team_of(2, Path(sys.argv[2]), threads=-1)"))
-    done = subprocess.run(
-        [sys.executable, script, "counted", tmp_path],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-        check=False,
-    )
+    text = LEADER.replace("team_of(3, Path(sys.argv[2]))", "team_of(2, Path(sys.argv[2]), threads=-1)")
+    done = led(text, "counted", tmp_path, 240)
     assert (done.returncode, done.stdout) == (RANK_LOST, ""), done.stderr[-2000:]
 
 
